@@ -1,0 +1,175 @@
+"""Typed reading of a parsed JSON object, with the path in every message.
+
+`Fields` is how every parsing constructor in this package reads: `f.text("name")`, `f.maybe("revision", …)`.
+It knows nothing of what the fields mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from skillwarrant_format import limits
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import FormatError
+from skillwarrant_format.strict_json import JsonObject, JsonValue, kind_of
+
+__all__ = ["Fields", "format_time", "parse_time"]
+
+T = TypeVar("T")
+_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
+
+
+def parse_time(text: str, where: str = "time") -> datetime:
+    """RFC 3339 in UTC with whole seconds, `2026-11-22T10:00:00Z`: one spelling for one instant.
+
+    Raises:
+        FormatError: for any other spelling.
+    """
+    if _TIME.match(text):
+        try:
+            return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        except ValueError:
+            pass
+    raise FormatError(
+        f"{where} is not a time", expected="RFC 3339 in UTC like 2026-11-22T10:00:00Z", found=repr(text)
+    )
+
+
+def format_time(moment: datetime) -> str:
+    """The inverse of `parse_time`; fractions of a second are cut, never rounded up."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Fields:
+    """A JSON object being read. Every method raises `FormatError` with the field's path."""
+
+    __slots__ = ("_object", "path")
+
+    def __init__(self, value: JsonValue, path: str) -> None:
+        if not isinstance(value, Mapping):
+            raise FormatError(f"{path} has the wrong type", expected="an object", found=kind_of(value))
+        self._object: JsonObject = value
+        self.path = path
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._object
+
+    def keys(self) -> tuple[str, ...]:
+        """The object's keys, in document order."""
+        return tuple(self._object)
+
+    def at(self, key: str) -> str:
+        """The path of a field, for messages."""
+        return f"{self.path}.{key}"
+
+    def value(self, key: str) -> JsonValue:
+        """A required field of any type; null counts as missing."""
+        found = self._object.get(key)
+        if found is None:
+            state = "null" if key in self._object else "nothing"
+            raise FormatError(f"{self.at(key)} is missing", expected="a value", found=state)
+        return found
+
+    def text(self, key: str, *, limit: int = limits.MAX_NAME_CHARS, pattern: re.Pattern[str] | None = None) -> str:
+        """A required, non-empty string without control characters."""
+        return check_text(self.value(key), self.at(key), limit, pattern)
+
+    def boolean(self, key: str) -> bool:
+        """A required true or false."""
+        found = self.value(key)
+        if not isinstance(found, bool):
+            raise FormatError(f"{self.at(key)} has the wrong type", expected="a boolean", found=kind_of(found))
+        return found
+
+    def integer(self, key: str, *, least: int = 0) -> int:
+        """A required whole number, at least `least`."""
+        found = self.value(key)
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise FormatError(f"{self.at(key)} has the wrong type", expected="a whole number", found=kind_of(found))
+        if found < least:
+            raise FormatError(f"{self.at(key)} is too small", expected=f"at least {least}", found=str(found))
+        return found
+
+    def number(self, key: str) -> int | float:
+        """A required finite number."""
+        found = self.value(key)
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise FormatError(f"{self.at(key)} has the wrong type", expected="a number", found=kind_of(found))
+        return found
+
+    def time(self, key: str) -> datetime:
+        """A required RFC 3339 UTC time."""
+        return parse_time(self.text(key), self.at(key))
+
+    def digest(self, key: str) -> Digest:
+        """A required digest set that has a sha256 (in-toto DigestSet; others are carried, not used)."""
+        return self.object(key).sha256()
+
+    def sha256(self) -> Digest:
+        """This object read as an in-toto DigestSet."""
+        try:
+            return Digest(self.text("sha256"))
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error.message}", expected=error.expected, found=error.found) from None
+
+    def object(self, key: str) -> Fields:
+        """A required object."""
+        return Fields(self.value(key), self.at(key))
+
+    def items(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[JsonValue]:
+        """A required list with between `least` and `most` items."""
+        found = self.value(key)
+        if not isinstance(found, list | tuple):
+            raise FormatError(f"{self.at(key)} has the wrong type", expected="a list", found=kind_of(found))
+        if not least <= len(found) <= most:
+            raise FormatError(
+                f"{self.at(key)} has the wrong length",
+                expected=f"{least} to {most} items",
+                found=str(len(found)),
+            )
+        return list(found)
+
+    def objects(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[Fields]:
+        """A required list of objects."""
+        found = self.items(key, least=least, most=most)
+        return [Fields(item, f"{self.at(key)}[{index}]") for index, item in enumerate(found)]
+
+    def texts(
+        self,
+        key: str,
+        *,
+        least: int = 0,
+        most: int = limits.MAX_LIST_ITEMS,
+        pattern: re.Pattern[str] | None = None,
+    ) -> tuple[str, ...]:
+        """A required list of strings, none twice."""
+        found = tuple(
+            check_text(item, f"{self.at(key)}[{index}]", limits.MAX_NAME_CHARS, pattern)
+            for index, item in enumerate(self.items(key, least=least, most=most))
+        )
+        if len(set(found)) != len(found):
+            raise FormatError(f"{self.at(key)} names something twice")
+        return found
+
+    def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
+        """`read(key)` where the field is there, else None. A null is not "not there": it is refused."""
+        return read(key) if key in self._object else None
+
+
+def check_text(value: JsonValue, where: str, limit: int, pattern: re.Pattern[str] | None = None) -> str:
+    """A non-empty printable string (newlines and tabs allowed in long text only)."""
+    if not isinstance(value, str):
+        raise FormatError(f"{where} has the wrong type", expected="a string", found=kind_of(value))
+    if not 0 < len(value) <= limit:
+        raise FormatError(
+            f"{where} has the wrong length", expected=f"1 to {limit} characters", found=str(len(value))
+        )
+    bare = value.replace("\n", " ").replace("\t", " ") if limit > limits.MAX_NAME_CHARS else value
+    if not bare.isprintable():
+        raise FormatError(f"{where} holds control characters", found=value)
+    if pattern is not None and not pattern.fullmatch(value):
+        raise FormatError(f"{where} is malformed", expected=f"something like {pattern.pattern}", found=value)
+    return value

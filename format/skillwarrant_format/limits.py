@@ -1,0 +1,31 @@
+"""Every limit in one place, with its unit. What is larger is refused before it is parsed or held.
+
+The numbers are an order of magnitude above what real adapters need, and small enough that a hostile
+input costs a second, not a machine.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+MAX_JSON_DEPTH: Final = 64  # nested arrays and objects
+MAX_JSON_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: IEEE 754 doubles
+MAX_JSON_BYTES: Final = 16 * MIB  # any JSON document that has no limit of its own
+MAX_BUNDLE_BYTES: Final = 16 * MIB  # a Sigstore bundle: about 60,000 subjects
+MAX_STATEMENT_BYTES: Final = 8 * MIB  # the payload inside it
+MAX_CONFIG_BYTES: Final = 1 * MIB  # adapter_config.json and other small JSON of an adapter
+MAX_POLICY_BYTES: Final = 1 * MIB  # a policy or skill.toml
+MAX_TRUST_BYTES: Final = 8 * MIB  # trusted_root.json, signing_config.json
+MAX_SAFETENSORS_HEADER: Final = 100_000_000  # bytes; the safetensors format's own limit
+MAX_TENSORS: Final = 1_000_000  # in one file
+MAX_FILES: Final = 10_000  # in one adapter
+MAX_ADAPTER_BYTES: Final = 16 * GIB  # all files of one adapter together
+MAX_NAME_CHARS: Final = 512  # a file name, model name, identity
+MAX_TEXT_CHARS: Final = 10_000  # a description
+MAX_LIST_ITEMS: Final = 1_000  # any list in a predicate that has no limit of its own
+MAX_LEAF_BYTES: Final = 65_535  # one log entry (C2SP tlog-tiles: a 16-bit length)
+READ_CHUNK: Final = 4 * MIB  # bytes read or hashed at a time

@@ -1,0 +1,268 @@
+"""The observation: what a gate decided and did. Predicate `https://skillwarrant.dev/skill-activation/v1`.
+
+The normative text is docs/reference/observation.md, the JSON Schema is schemas/skill-activation-v1.json.
+An observation never holds a prompt, a credential or a person's name: identities are salted digests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, Self, TypeAlias, cast, get_args
+
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import FormatError, WrongPredicate
+from skillwarrant_format.fields import Fields, format_time
+from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_format.statement import Statement, Subject
+from skillwarrant_format.strict_json import JsonObject, JsonValue
+
+__all__ = [
+    "PREDICATE_TYPE",
+    "Check",
+    "LogPlace",
+    "Observation",
+    "Outcome",
+    "Phase",
+    "PolicyUsed",
+    "SkillSeen",
+    "TrustUsed",
+]
+
+PREDICATE_TYPE: Final = "https://skillwarrant.dev/skill-activation/v1"
+
+Phase: TypeAlias = Literal["intent", "activated", "refused", "failed", "deactivated"]
+Outcome: TypeAlias = Literal["proved", "not-proved", "not-checked"]
+
+
+def _choice(fields: Fields, key: str, choices: tuple[str, ...]) -> str:
+    if (found := fields.text(key)) not in choices:
+        raise FormatError(f"{fields.at(key)} is unknown", expected=" or ".join(choices), found=found)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One requirement and what became of it."""
+
+    code: str
+    outcome: Outcome
+    message: str
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            code=fields.text("code"),
+            outcome=cast("Outcome", _choice(fields, "outcome", get_args(Outcome))),
+            message=fields.text("message", limit=4096),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {"code": self.code, "outcome": self.outcome, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPlace:
+    """Where a manifest's signature stands in its transparency log."""
+
+    origin: str
+    log_id: str
+    index: int
+    integrated_time: datetime | None = None
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            origin=fields.text("origin"),
+            log_id=fields.text("logId"),
+            index=fields.integer("index"),
+            integrated_time=fields.maybe("integratedTime", fields.time),
+        )
+
+    def to_json(self) -> JsonObject:
+        found: dict[str, JsonValue] = {"origin": self.origin, "logId": self.log_id, "index": self.index}
+        if self.integrated_time is not None:
+            found["integratedTime"] = format_time(self.integrated_time)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillSeen:
+    """A verified manifest: which skill, whose signature, where logged."""
+
+    name: str
+    version: str
+    manifest: Digest
+    identity: str
+    issuer: str
+    log: LogPlace
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        signer = fields.object("signer")
+        return cls(
+            name=fields.text("name"),
+            version=fields.text("version"),
+            manifest=fields.digest("manifest"),
+            identity=signer.text("identity", limit=2048),
+            issuer=signer.text("issuer", limit=2048),
+            log=LogPlace.parse(fields.object("log")),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "manifest": {"sha256": self.manifest.hex},
+            "signer": {"identity": self.identity, "issuer": self.issuer},
+            "log": self.log.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyUsed:
+    """Which policy decided, by the digest of its exact bytes."""
+
+    name: str
+    revision: int
+    digest: Digest
+    engine: str
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            name=fields.text("name"),
+            revision=fields.integer("revision"),
+            digest=fields.digest("digest"),
+            engine=fields.text("engine"),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "digest": {"sha256": self.digest.hex},
+            "engine": self.engine,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustUsed:
+    """Which trust root verified, where it came from and when it was fetched."""
+
+    source: str
+    digest: Digest
+    retrieved_at: datetime
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            source=fields.text("source", limit=2048),
+            digest=fields.digest("digest"),
+            retrieved_at=fields.time("retrievedAt"),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "source": self.source,
+            "digest": {"sha256": self.digest.hex},
+            "retrievedAt": format_time(self.retrieved_at),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One phase of one activation.
+
+    Args:
+        phase: `intent` is durable before anything loads; exactly one of the others follows it. A refusal has no
+            intent: nothing was going to happen.
+        activation: random id that an intent and what follows share, 32 hexadecimal digits.
+        message: one sentence; for a refusal or failure, the reason.
+        inputs: digest of the canonical JSON of everything the policy was given.
+        base: what the base model measured, None where nothing was measured.
+        context: environment, region and the like; digests and salted identities only.
+        runtime: package name -> version, and host, boot id, process id.
+    """
+
+    phase: Phase
+    activation: str
+    time: datetime
+    message: str
+    adapter_name: str
+    checks: tuple[Check, ...]
+    skills: tuple[SkillSeen, ...]
+    policy: PolicyUsed
+    inputs: Digest | None
+    base: Fingerprint | None
+    trust: TrustUsed | None
+    context: JsonObject
+    runtime: JsonObject
+
+    @classmethod
+    def parse(cls, statement: Statement) -> Self:
+        """Read an observation from its statement.
+
+        Raises:
+            WrongPredicate: another predicate type or version.
+            FormatError: a field that is missing, mistyped or malformed.
+        """
+        if statement.predicate_type != PREDICATE_TYPE:
+            raise WrongPredicate("not an observation", expected=PREDICATE_TYPE, found=statement.predicate_type)
+        fields = Fields(statement.predicate, "predicate")
+        fields.object("context")
+        fields.object("runtime")
+        return cls(
+            phase=cast("Phase", _choice(fields, "phase", get_args(Phase))),
+            activation=fields.text("activation"),
+            time=fields.time("time"),
+            message=fields.text("message", limit=4096),
+            adapter_name=fields.text("adapterName"),
+            checks=tuple(Check.parse(item) for item in fields.objects("checks")),
+            skills=tuple(SkillSeen.parse(item) for item in fields.objects("skills")),
+            policy=PolicyUsed.parse(fields.object("policy")),
+            inputs=fields.maybe("inputs", fields.digest),
+            base=fields.maybe("base", lambda key: Fingerprint.parse(fields.object(key))),
+            trust=fields.maybe("trust", lambda key: TrustUsed.parse(fields.object(key))),
+            context=cast("JsonObject", fields.value("context")),
+            runtime=cast("JsonObject", fields.value("runtime")),
+        )
+
+    def to_json(self) -> JsonObject:
+        optional: dict[str, JsonValue] = {}
+        if self.inputs is not None:
+            optional["inputs"] = {"sha256": self.inputs.hex}
+        if self.base is not None:
+            optional["base"] = self.base.to_json()
+        if self.trust is not None:
+            optional["trust"] = self.trust.to_json()
+        return {
+            "phase": self.phase,
+            "activation": self.activation,
+            "time": format_time(self.time),
+            "message": self.message,
+            "adapterName": self.adapter_name,
+            "checks": [check.to_json() for check in self.checks],
+            "skills": [skill.to_json() for skill in self.skills],
+            "policy": self.policy.to_json(),
+            "context": self.context,
+            "runtime": self.runtime,
+            **optional,
+        }
+
+    def to_statement(self, subjects: tuple[Subject, ...], *, seq: int, previous: Digest) -> Statement:
+        """The statement for place `seq` of a log whose last leaf hashes to `previous`.
+
+        Args:
+            subjects: the manifests' digests, all of a stack; where there is no manifest, the digest of what was
+                asked for.
+            seq: 0-based index in the log.
+            previous: SHA-256 of the leaf before; 64 zeros for the first.
+
+        Raises:
+            FormatError: when the observation would not be accepted by `parse`.
+        """
+        predicate = {**self.to_json(), "seq": seq, "previous": {"sha256": previous.hex}}
+        statement = Statement.build(subjects=subjects, predicate_type=PREDICATE_TYPE, predicate=predicate)
+        type(self).parse(statement)
+        return statement
