@@ -1,0 +1,82 @@
+"""From what a caller names to the bytes that will be verified and loaded: every file is read once.
+
+A directory, or a `Snapshot` that is already in memory. Nothing after this module opens a path of the adapter.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from skillwarrant_format import limits
+from skillwarrant_format.bundle import BUNDLE_NAME
+from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable, UsageError
+from skillwarrant_format.snapshot import Snapshot
+
+__all__ = ["AdapterSource", "fetch", "manifest_bytes"]
+
+AdapterSource = str | os.PathLike[str] | Snapshot
+
+
+def fetch(adapter: AdapterSource) -> Snapshot:
+    """Read an adapter.
+
+    Raises:
+        UsageError: not a directory on this machine.
+        FormatError, FilesMismatch: what is in the directory is not an adapter that can be vouched for.
+        Unavailable: a file cannot be read.
+    """
+    if isinstance(adapter, Snapshot):
+        return adapter
+    path = Path(adapter)
+    if not path.is_dir():
+        raise UsageError(
+            "the adapter is no directory",
+            expected="a directory with adapter_config.json and adapter_model.safetensors",
+            found=str(path),
+            fix="Download a Hub repository first: "
+            "huggingface_hub.snapshot_download(REPO, revision=COMMIT, local_dir=DIR).",
+        )
+    return Snapshot.read(path)
+
+
+def manifest_bytes(snapshot: Snapshot, manifest: Path | bytes | None) -> bytes:
+    """The bundle: the one that is given, else the one beside the adapter.
+
+    Raises:
+        ManifestMissing: neither is there.
+        FormatError: it is larger than `limits.MAX_BUNDLE_BYTES`.
+        Unavailable: the named file cannot be read.
+    """
+    if isinstance(manifest, bytes):
+        return manifest
+    if manifest is None:
+        if snapshot.bundle is None:
+            raise ManifestMissing(
+                "the adapter has no signed manifest",
+                expected=f"{BUNDLE_NAME} in {snapshot.source}",
+                found="none",
+                fix="Ask its publisher to run `skillwarrant sign`; without a warrant it is not loaded.",
+            )
+        return snapshot.bundle
+    return read_bundle(manifest)
+
+
+def read_bundle(path: Path) -> bytes:
+    """A bundle file's bytes.
+
+    Raises:
+        ManifestMissing: there is no such file.
+        FormatError: it is larger than `limits.MAX_BUNDLE_BYTES`.
+        Unavailable: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.MAX_BUNDLE_BYTES + 1)
+    except FileNotFoundError:
+        raise ManifestMissing("there is no such bundle", expected="a bundle file", found=str(path)) from None
+    except OSError as error:
+        raise Unavailable(f"cannot read the bundle {path}", found=error.strerror) from None
+    if len(data) > limits.MAX_BUNDLE_BYTES:
+        raise FormatError("the bundle is too large", expected=f"at most {limits.MAX_BUNDLE_BYTES} bytes")
+    return data
