@@ -22,11 +22,14 @@
     └── AuditError             the record could not be written or does not verify (exit 3)
 
 "No" and "could not check" are different answers: a script tells them apart by the exit code.
+Every text an error carries is made safe for one terminal line when the error is made, so that a hostile file name
+or field cannot write a second line or move the cursor, whoever prints it.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar, Final
 
 __all__ = [
     "AuditError",
@@ -47,7 +50,10 @@ __all__ = [
     "VerificationError",
     "WrongBase",
     "WrongPredicate",
+    "shown",
 ]
+
+_OWN_CHARS: Final = 2_000  # a message of ours may quote several names; only `found` is wholly theirs
 
 
 class SkillwarrantError(Exception):
@@ -71,11 +77,11 @@ class SkillwarrantError(Exception):
         found: str | None = None,
         fix: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.expected = expected
+        self.message = shown(message, _OWN_CHARS)
+        self.expected = None if expected is None else shown(expected, _OWN_CHARS)
         self.found = None if found is None else shown(found)
-        self.fix = fix
+        self.fix = None if fix is None else shown(fix, _OWN_CHARS)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         parts = [
@@ -163,12 +169,17 @@ class PolicyDenied(SkillwarrantError):
     def __init__(self, message: str, *, reasons: tuple[str, ...], fix: str | None = None) -> None:
         if not reasons:
             raise ValueError("a denial needs at least one reason")
-        super().__init__(message, found="; ".join(reasons), fix=fix)
-        self.found = "; ".join(reasons)
-        self.reasons = reasons
+        super().__init__(message, fix=fix)
+        self.reasons = tuple(shown(reason, _OWN_CHARS) for reason in reasons)
+        self.found = "; ".join(self.reasons)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that a denial in a worker process arrives as a denial and not as a failure to unpickle one.
+        return (partial(type(self), reasons=self.reasons), self.args, self.__dict__)
 
     def __str__(self) -> str:
-        return f"{self.message}: {self.found}"
+        line = f"{self.message}: {self.found}"
+        return f"{line}. {self.fix}" if self.fix else line
 
 
 class SigningRefused(SkillwarrantError):
@@ -210,6 +221,15 @@ class AuditError(SkillwarrantError):
 
 
 def shown(text: str, limit: int = 300) -> str:
-    """Untrusted text made safe for a terminal line: control characters escaped, long text cut."""
+    """Untrusted text made safe for a terminal line.
+
+    Args:
+        text: anything, lone surrogates included.
+        limit: most characters returned, before the `…` that marks a cut.
+
+    Returns:
+        `text` with every character that is not printable (controls, line and paragraph separators, bidirectional
+        overrides, zero-width characters) as a Python escape, cut to `limit`.
+    """
     safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[: limit + 1])
     return safe if len(safe) <= limit else f"{safe[:limit]}…"
