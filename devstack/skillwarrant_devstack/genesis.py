@@ -37,7 +37,7 @@ def genesis_v2() -> Fields:
     """A Rekor v2 create-entry request."""
     key, signature = _signed()
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    verifier = {"publicKey": {"rawBytes": encode_base64(der)}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
+    verifier: JsonObject = {"publicKey": {"rawBytes": encode_base64(der)}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
     request: JsonObject = {
         "digest": encode_base64(_DIGEST.digest()),
         "signature": {"content": signature, "verifier": verifier},

@@ -179,11 +179,16 @@ class Devstack:
         state.write_readme()
         for name, data in files.items():
             state.publish(name, data)
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.ci_environment().items())]
-        state.publish("ci.env", "\n".join([*lines, ""]).encode(), mode=PRIVATE_FILE)
+        state.publish("ci.env", _exports(self.ci_environment()).encode(), mode=PRIVATE_FILE)
 
     @staticmethod
     def _started(value: T | None) -> T:
         if value is None:
             raise UsageError("this devstack is not running", fix="Call start(), or use it in a with statement.")
         return value
+
+
+def _exports(environment: dict[str, str]) -> str:
+    """Shell lines; a proxy must not be asked for this machine."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
+    return "\n".join([*lines, f'export no_proxy="{LOOPBACK}${{no_proxy:+,$no_proxy}}"', ""])
