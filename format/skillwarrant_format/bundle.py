@@ -2,6 +2,8 @@
 
 The same bytes are handed to `sigstore.models.Bundle.from_json`; here we read the envelope, the log entry's kind
 and where it stands in the log. Nothing here is verified, and nothing here decides.
+A key that the format does not have is refused at every level: sigstore-python takes each field under its snake-case
+name too, and `log_index` beside or instead of `logIndex` would let it verify one number while we read another.
 Source: https://github.com/sigstore/protobuf-specs, sigstore_bundle.proto.
 """
 
@@ -10,14 +12,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope, decode_base64
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.fields import Fields
-from skillwarrant_format.strict_json import loads
+from skillwarrant_format.strict_json import JsonValue, loads_object
 
 __all__ = ["BUNDLE_NAME", "LogEntry", "RawBundle"]
 
@@ -27,6 +29,35 @@ _MEDIA_TYPES: Final = (
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
 )
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+# Every key of a v0.3 bundle; a list stands for "a list of these", None for a value without keys.
+_SHAPE: Final[Any] = {
+    "mediaType": None,
+    "verificationMaterial": {
+        "certificate": {"rawBytes": None},
+        "publicKey": {"hint": None},
+        "x509CertificateChain": {"certificates": [{"rawBytes": None}]},
+        "tlogEntries": [
+            {
+                "logIndex": None,
+                "logId": {"keyId": None},
+                "kindVersion": {"kind": None, "version": None},
+                "integratedTime": None,
+                "inclusionPromise": {"signedEntryTimestamp": None},
+                "inclusionProof": {
+                    "logIndex": None,
+                    "rootHash": None,
+                    "treeSize": None,
+                    "hashes": [None],
+                    "checkpoint": {"envelope": None},
+                },
+                "canonicalizedBody": None,
+            }
+        ],
+        "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": None}]},
+    },
+    "messageSignature": {"messageDigest": {"algorithm": None, "digest": None}, "signature": None},
+    "dsseEnvelope": {"payload": None, "payloadType": None, "signatures": [{"sig": None, "keyid": None}]},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +69,11 @@ class LogEntry:
         log_id: SHA-256 key id of the log, hexadecimal.
         index: the entry's index in its log, 0-based (protobuf int64).
         proof_index: the index the inclusion proof is for; v1 counts it within one shard.
+        tree_size: the size of the tree that the inclusion proof is for.
         integrated_time: when the log took it in; v2 logs do not say.
+        promised: there is a signed entry timestamp (v1 only), which is what vouches for `integrated_time`.
         canonical_body: the log's own record of the entry.
+        checkpoint: the signed note over the tree's root (C2SP tlog-checkpoint).
     """
 
     kind: str
@@ -47,9 +81,16 @@ class LogEntry:
     log_id: str
     index: int
     proof_index: int
+    tree_size: int
     integrated_time: datetime | None
+    promised: bool
     canonical_body: bytes
-    origin: str
+    checkpoint: str
+
+    @property
+    def origin(self) -> str:
+        """The checkpoint's first line: the log's own name."""
+        return self.checkpoint.partition("\n")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +102,14 @@ class RawBundle:
         envelope: the DSSE envelope.
         entry: its only transparency-log entry.
         certificate: DER of the signing certificate.
+        timestamps: DER of the RFC 3161 responses beside it; often none.
     """
 
     raw: bytes
     envelope: Envelope
     entry: LogEntry
     certificate: bytes
+    timestamps: tuple[bytes, ...]
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -75,9 +118,11 @@ class RawBundle:
         Raises:
             FormatError: when it is not a v0.3 bundle with a DSSE envelope, a certificate and one log entry.
         """
-        fields = Fields(loads(raw, what="bundle", limit=limits.MAX_BUNDLE_BYTES), "bundle")
+        document = loads_object(raw, what="bundle", limit=limits.MAX_BUNDLE_BYTES)
+        fields = Fields(document, "bundle")
         if (media_type := fields.text("mediaType")) not in _MEDIA_TYPES:
             raise FormatError("not a Sigstore bundle v0.3", expected=_MEDIA_TYPES[0], found=media_type)
+        _known(document, _SHAPE, "bundle")
         if "messageSignature" in fields:
             raise FormatError(
                 "the bundle signs a bare message", expected="a dsseEnvelope", found="a messageSignature"
@@ -96,6 +141,7 @@ class RawBundle:
             envelope=Envelope.parse(fields.object("dsseEnvelope")),
             entry=_entry(entry),
             certificate=_base64(certificate, "rawBytes"),
+            timestamps=_timestamps(material),
         )
 
     @property
@@ -119,17 +165,36 @@ def _entry(fields: Fields) -> LogEntry:
     kind = fields.object("kindVersion")
     proof = fields.object("inclusionProof")
     seconds = _int64(fields, "integratedTime")
-    checkpoint = proof.object("checkpoint").text("envelope", limit=64 * limits.KIB)
     return LogEntry(
         kind=kind.text("kind"),
         version=kind.text("version"),
         log_id=_base64(fields.object("logId"), "keyId").hex(),
         index=_int64(fields, "logIndex"),
         proof_index=_int64(proof, "logIndex"),
+        tree_size=_int64(proof, "treeSize"),
         integrated_time=_moment(seconds, fields.at("integratedTime")) if seconds else None,
+        promised="inclusionPromise" in fields,
         canonical_body=_base64(fields, "canonicalizedBody"),
-        origin=checkpoint.partition("\n")[0],
+        checkpoint=proof.object("checkpoint").text("envelope", limit=64 * limits.KIB),
     )
+
+
+def _timestamps(material: Fields) -> tuple[bytes, ...]:
+    data = material.maybe("timestampVerificationData", material.object)
+    found = data.maybe("rfc3161Timestamps", lambda key: data.objects(key, most=32)) if data is not None else None
+    return tuple(_base64(item, "signedTimestamp") for item in found or ())
+
+
+def _known(value: JsonValue, shape: Any, where: str) -> None:
+    """Raises FormatError for a key that is not in `shape`; what the values are is checked where they are read."""
+    if isinstance(shape, dict) and isinstance(value, dict):
+        for key, item in value.items():
+            if key not in shape:
+                raise FormatError(f"{where} has an unknown key", expected=", ".join(shape), found=key)
+            _known(item, shape[key], f"{where}.{key}")
+    elif isinstance(shape, list) and isinstance(value, list):
+        for item in value:
+            _known(item, shape[0], where)
 
 
 def _moment(seconds: int, where: str) -> datetime:
