@@ -1,0 +1,145 @@
+"""The policy document: everything that grants trust is required, and nothing unread is accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import PolicyError, SkillwarrantError, Unavailable
+from skillwarrant_verify.policy import Policy
+
+GOOD = """
+api_version = "skillwarrant.dev/policy/v1"
+name = "acme-production"
+revision = 3
+environments = ["production"]
+policy_classes = ["general"]
+
+[[publishers]]
+issuer = "https://token.actions.githubusercontent.com"
+identity = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v*"
+skills = ["acme/*"]
+"""
+
+
+def parse(text: str) -> Policy:
+    return Policy.parse(text.encode())
+
+
+def test_a_complete_policy_is_read_with_the_digest_of_its_exact_bytes() -> None:
+    policy = parse(GOOD)
+    assert policy.environments == ("production",)
+    assert policy.digest == Digest.of(GOOD.encode())
+    assert policy.used().revision == 3
+    assert policy.measure == "every-load"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'api_version = "skillwarrant.dev/policy/v1"',
+        'name = "acme-production"',
+        "revision = 3",
+        'environments = ["production"]',
+        'policy_classes = ["general"]',
+        'issuer = "https://token.actions.githubusercontent.com"',
+        'identity = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v*"',
+        'skills = ["acme/*"]',
+    ],
+)
+def test_a_policy_without_any_one_of_its_required_keys_is_refused(line: str) -> None:
+    assert line in GOOD
+    with pytest.raises(PolicyError, match="missing"):
+        parse(GOOD.replace(line, ""))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('["production"]', "[]", "1 to"),
+        ('["general"]', "[]", "1 to"),
+        ('["acme/*"]', "[]", "1 to"),
+        ('["production"]', '"production"', "a list"),
+        ("revision = 3", "revision = 0", "at least 1"),
+        ("revision = 3", "revision = true", "whole number"),
+        ("revision = 3", 'revision = "3"', "whole number"),
+        ("revision = 3", "revision = 3.0", "whole number|too small"),
+        ("policy/v1", "policy/v2", "skillwarrant.dev/policy/v1"),
+        ("revision = 3", "revision = 3\nmeasure = 'never'", "every-load or once"),
+        ("revision = 3", "revision = 3\nmax_age_days = 0", "at least 1"),
+        ("revision = 3", "revision = 3\nbases = []", "1 to"),
+        ("revision = 3", "revision = 3\nnot_after = 2027-01-01T00:00:00", "no UTC instant"),
+        ("revision = 3", "revision = 3\nnot_after = 2027-01-01", "no UTC instant"),
+        ("revision = 3", "revision = 3\nnot_before = 2027-01-02T00:00:00Z\nnot_after = 2027-01-01T00:00:00Z", "before"),
+    ],
+)
+def test_an_empty_mistyped_or_contradictory_value_is_refused_with_what_was_expected(
+    old: str, new: str, expected: str
+) -> None:
+    with pytest.raises(PolicyError, match=expected):
+        parse(GOOD.replace(old, new, 1))
+
+
+def test_a_misspelt_key_is_refused_and_the_nearest_key_is_suggested() -> None:
+    with pytest.raises(PolicyError, match="Did you mean 'max_age_days'"):
+        parse(GOOD.replace("revision = 3", "revision = 3\nmax_age_day = 30"))
+
+
+def test_a_misspelt_key_of_a_publisher_is_refused() -> None:
+    with pytest.raises(PolicyError, match="Did you mean 'base_models'"):
+        parse(GOOD + 'base_model = ["x"]\n')
+
+
+def test_an_empty_document_is_no_policy() -> None:
+    with pytest.raises(PolicyError):
+        parse("")
+
+
+def test_a_policy_with_no_publisher_cannot_be_built() -> None:
+    with pytest.raises(PolicyError, match="publishers is missing"):
+        parse(GOOD.partition("[[publishers]]")[0])
+
+
+def test_a_publisher_with_a_bare_star_identity_is_refused() -> None:
+    start = GOOD.index("https://github.com/acme")
+    end = GOOD.index('"', start)
+    with pytest.raises(PolicyError):
+        parse(GOOD[:start] + "*" + GOOD[end:])
+
+
+def test_deep_nesting_is_refused_and_not_a_crash() -> None:
+    with pytest.raises(PolicyError):
+        parse(f"a = {'[' * 50_000}{']' * 50_000}")
+
+
+def test_a_policy_that_is_not_there_could_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        Policy.load(tmp_path / "none.toml")
+
+
+def test_a_directory_in_place_of_a_policy_could_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        Policy.load(tmp_path)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_make_anything_but_a_policy_or_one_of_our_errors(data: bytes) -> None:
+    try:
+        Policy.parse(data)
+    except SkillwarrantError as error:
+        assert isinstance(error, PolicyError)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.sampled_from(['"', "[", "]", "=", "\n", "\x00", "é", "#", "'"]))
+def test_a_policy_damaged_anywhere_is_refused_or_still_demands_a_publisher(index: int, char: str) -> None:
+    try:
+        policy = parse(GOOD[:index] + char + GOOD[index + 1 :])
+    except PolicyError:
+        return
+    assert policy.publishers
+    assert policy.environments
+    assert policy.policy_classes
