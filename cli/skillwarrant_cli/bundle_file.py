@@ -1,0 +1,73 @@
+"""A bundle file, read and taken apart without verifying any of it. Needs no sigstore."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from skillwarrant_format import limits
+from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
+from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable, UsageError
+from skillwarrant_format.manifest import SkillManifest
+from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
+
+from skillwarrant_cli.certificate import ClaimedSigner
+
+__all__ = ["ReadBundle"]
+
+_EXPECTED: Final = f"a bundle file, or a directory with {BUNDLE_NAME}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBundle:
+    """What a bundle claims. Nothing here is proved."""
+
+    bundle: RawBundle
+    signer: ClaimedSigner
+    statement: Statement
+    manifest: SkillManifest
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a bundle file, or the one in an adapter's directory.
+
+        Raises:
+            UsageError: there is no such path.
+            ManifestMissing: the directory has none.
+            FormatError: it is not a bundle with an in-toto statement.
+            WrongPredicate: it signs something else than a skill manifest.
+            Unavailable: it cannot be read.
+        """
+        if not path.exists():
+            raise UsageError("there is no such file or directory", expected=_EXPECTED, found=str(path))
+        return cls.parse(_bytes(path / BUNDLE_NAME if path.is_dir() else path))
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Take a bundle's bytes apart. Raises FormatError and WrongPredicate as `read`."""
+        bundle = RawBundle.parse(raw)
+        if (found := bundle.envelope.payload_type) != PAYLOAD_TYPE:
+            raise FormatError("the bundle signs no in-toto statement", expected=PAYLOAD_TYPE, found=found)
+        statement = Statement.parse(bundle.envelope.payload)
+        return cls(
+            bundle=bundle,
+            signer=ClaimedSigner.parse(bundle.certificate),
+            statement=statement,
+            manifest=SkillManifest.parse(statement),
+        )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(limits.MAX_BUNDLE_BYTES + 1)
+    except FileNotFoundError:
+        raise ManifestMissing(
+            "there is no bundle",
+            expected=_EXPECTED,
+            found=f"nothing at {path}",
+            fix="Ask the publisher for it.",
+        ) from None
+    except OSError as error:
+        raise Unavailable(f"cannot read the bundle {path}", found=error.strerror) from None

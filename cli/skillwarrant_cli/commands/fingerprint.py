@@ -1,0 +1,62 @@
+"""`skillwarrant fingerprint`: what a model's or an adapter's weights measure, from the files and without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from skillwarrant_cli import output, progress
+from skillwarrant_cli.options import json_option
+
+if TYPE_CHECKING:
+    from skillwarrant_format.strict_json import JsonValue
+
+__all__ = ["command"]
+
+
+@click.command("fingerprint")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@json_option
+def command(directory: Path, as_json: bool) -> None:
+    """Measure the weights of a base model or an adapter.
+
+    Prints what a skill.toml states of a base, ready to be pasted; `fingerprint` is also what a policy's [[bases]]
+    and `skillwarrant verify --base-fingerprint` take.
+    """
+    from skillwarrant_format.adapter_files import CONFIG_NAME
+
+    with progress.hashing("measuring") as callback:
+        measured = (_adapter if (directory / CONFIG_NAME).exists() else _base)(directory, callback)
+    lines = (f"{name} = {json.dumps(value)}" for name, value in measured.items())
+    output.answer("\n".join(lines), measured, code="measured", as_json=as_json)
+
+
+def _base(directory: Path, callback: progress.Callback | None) -> dict[str, JsonValue]:
+    from skillwarrant_format.base_directory import fingerprint_directory
+
+    measured = fingerprint_directory(directory, callback)
+    quantization = {"quantization": measured.facts.quantization} if measured.facts.quantization else {}
+    return {
+        "fingerprint": str(measured.fingerprint),
+        "architecture": measured.facts.architecture,
+        "parameters": measured.facts.parameters,
+        "dtype": measured.facts.dtype,
+        **quantization,
+    }
+
+
+def _adapter(directory: Path, callback: progress.Callback | None) -> dict[str, JsonValue]:
+    from skillwarrant_format.fingerprint import most_common_dtype, of_safetensors, root
+    from skillwarrant_format.safetensors import Header
+    from skillwarrant_format.snapshot import Snapshot
+
+    weights = Snapshot.read(directory, progress=callback).weights
+    tensors = of_safetensors(Header.parse(weights.data, what=weights.path), weights.data)
+    return {
+        "fingerprint": str(root(tensors)),
+        "parameters": sum(tensor.parameters for tensor in tensors),
+        "dtype": most_common_dtype(tensors),
+    }

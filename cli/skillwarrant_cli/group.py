@@ -1,0 +1,143 @@
+"""The command group: which commands there are, and what becomes of their errors.
+
+A command's module is imported when the command is called, so that `skillwarrant --help` costs an import of click
+and nothing else. Every way out of a command ends here, as one exit code: 0 yes, 1 refused, 2 misuse, 3 could not
+check, 130 interrupted, 141 nobody reads our output any more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, NoReturn
+
+import click
+from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
+
+from skillwarrant_cli import output
+
+__all__ = ["COMMANDS", "DEBUG", "cli"]
+
+DEBUG: Final = "SKILLWARRANT_DEBUG"
+COMMANDS: Final = {
+    "demo": "Sign, verify, load and refuse on a real model, offline.",
+    "init": "Write a skill.toml to fill in, for an adapter.",
+    "sign": "Vouch for an adapter: sign its manifest and log it.",
+    "verify": "Check an adapter against its manifest and your policy.",
+    "inspect": "Show what a bundle claims, without verifying it.",
+    "fingerprint": "Measure the weights of a model or an adapter.",
+    "devstack": "Run a whole Sigstore instance here, for trials.",
+    "completion": "Print the completion script of a shell.",
+}
+
+
+class Group(click.Group):
+    """Commands by name, from `skillwarrant_cli.commands.<name>`, where each is called `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """In the order in which they are used, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"skillwarrant_cli.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """As click does it, without importing a command to ask for its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: ARG002
+        **extra: Any,
+    ) -> NoReturn:
+        """Run, report, exit. Never returns; `standalone_mode` is click's and has no effect."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in arguments
+        output.prepare()
+        try:
+            super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
+        except SystemExit as exit_:
+            sys.exit(141 if isinstance(exit_.__context__, BrokenPipeError) else exit_.code)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(_interrupted(as_json))
+        except Exception as error:  # noqa: BLE001  # the last handler: what was not foreseen is exit 3, never a yes
+            sys.exit(_failed(error, arguments, as_json))
+        sys.exit(0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does it; but Ctrl-C is ours to report, without click's empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+
+def _interrupted(as_json: bool) -> int:
+    if sys.stderr.isatty():
+        output.note("")  # after the terminal's own ^C
+    output.report("interrupted", as_json=as_json)
+    return 130
+
+
+def _failed(error: Exception, arguments: Sequence[str], as_json: bool) -> int:
+    if os.environ.get(DEBUG):
+        import traceback
+
+        traceback.print_exception(error)
+    known = _known(error, arguments)
+    if known is None:
+        output.report_internal(error, fix=f"Set {DEBUG}=1 for the traceback, and report it.", as_json=as_json)
+        return 3
+    try:
+        output.report_error(known, command=_command(arguments), as_json=as_json)
+    except BrokenPipeError:
+        output.abandon()
+    return known.exit_code
+
+
+def _known(error: Exception, arguments: Sequence[str]) -> SkillwarrantError | None:
+    """The error as one of ours, where it is one or where click or the operating system raised it."""
+    if isinstance(error, SkillwarrantError):
+        return error
+    if isinstance(error, click.ClickException):
+        usage = f"skillwarrant {_command(arguments) or ''}".rstrip()
+        return UsageError(_sentence(error.format_message()), fix=f"Run '{usage} --help' for what it takes.")
+    if isinstance(error, OSError):
+        found = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return Unavailable("the operating system refused", found=found or str(error))
+    return None
+
+
+def _command(arguments: Sequence[str]) -> str | None:
+    return next((argument for argument in arguments if argument in COMMANDS), None)
+
+
+def _sentence(text: str) -> str:
+    """Click's messages in the form of ours: lower case, no full stop."""
+    text = " ".join(text.split()).removesuffix(".")
+    return text[:1].lower() + text[1:]
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(package_name="skillwarrant", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Signed skill manifests for PEFT adapters: who vouches for an adapter, for which base model, where.
+
+    \b
+    A publisher:  skillwarrant init DIR; skillwarrant sign DIR --base BASE
+    A consumer:   skillwarrant verify DIR --policy FILE --environment NAME --base BASE
+
+    Exit codes: 0 yes, 1 refused, 2 misuse, 3 could not check.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

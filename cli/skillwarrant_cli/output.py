@@ -1,0 +1,139 @@
+"""What people and scripts see: one answer on stdout, one block on stderr, or one JSON object on stdout.
+
+It knows nothing of what the commands do. Colour is only ever decoration, and only on a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+import click
+from skillwarrant_format.errors import PolicyDenied, SkillwarrantError, shown
+from skillwarrant_format.strict_json import JsonObject, JsonValue
+
+__all__ = [
+    "abandon",
+    "answer",
+    "bad",
+    "facts",
+    "good",
+    "loud",
+    "note",
+    "prepare",
+    "report",
+    "report_error",
+    "report_internal",
+]
+
+OUTCOMES: Final = {1: "refused", 2: "misuse", 3: "could-not-check"}
+"""Exit code -> `outcome` in JSON; 0 is "ok"."""
+_COULD_NOT: Final = {"demo": "run", "devstack": "start", "init": "write", "sign": "sign"}
+
+
+def prepare() -> None:
+    """Make the streams take any text: a character the terminal cannot show is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+def abandon() -> None:
+    """Nobody reads our output: send the rest nowhere, so that the interpreter's last flush is quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def answer(text: str, fields: JsonObject, *, code: str, as_json: bool) -> None:
+    """A command's yes.
+
+    Args:
+        text: for people.
+        fields: for scripts; they go beside `outcome` and `code`.
+        code: what was done, `verified`.
+    """
+    if as_json:
+        _echo(_dumps({"outcome": "ok", "code": code, **fields}))
+    else:
+        _echo(text)
+
+
+def note(text: str) -> None:
+    """A line for people beside the answer, on stderr."""
+    _echo(text, err=True)
+
+
+def report(message: str, *, as_json: bool) -> None:
+    """A single line that is neither an answer nor an error of ours."""
+    if as_json:
+        _echo(_dumps({"outcome": message, "code": message}))
+    else:
+        note(f"skillwarrant: {message}")
+
+
+def report_error(error: SkillwarrantError, *, command: str | None, as_json: bool) -> None:
+    """An error as one block: what is wrong, then expected, found and what to do."""
+    outcome = OUTCOMES[error.exit_code]
+    if as_json:
+        _echo(_dumps({"outcome": outcome, "code": error.code, **_fields(error)}))
+        return
+    word = outcome if error.exit_code < 3 else f"could not {_COULD_NOT.get(command or '', 'check')}"
+    lines = [f"skillwarrant: {bad(word)}: {error.message}"]
+    if isinstance(error, PolicyDenied):
+        lines += [f"  - {reason}" for reason in error.reasons]
+        details = [("fix", error.fix)]
+    else:
+        details = [("expected", error.expected), ("found", error.found), ("fix", error.fix)]
+    lines += [f"  {name:<8}  {value}" for name, value in details if value]
+    note("\n".join(lines))
+
+
+def report_internal(error: Exception, *, fix: str, as_json: bool) -> None:
+    """A failure nobody foresaw: never a yes, never a no."""
+    message = shown(f"{type(error).__name__}: {error}")
+    if as_json:
+        _echo(_dumps({"outcome": OUTCOMES[3], "code": "internal", "message": message, "fix": fix}))
+    else:
+        note(f"skillwarrant: {bad('internal error')}: {message}\n  fix       {fix}")
+
+
+def facts(rows: Iterable[tuple[str, str]], *, indent: str = "  ") -> str:
+    """Names and values in two columns; a row without a name goes on with the value above."""
+    listed = list(rows)
+    width = max((len(name) for name, _ in listed), default=0)
+    return "\n".join(f"{indent}{name:<{width}}  {value}".rstrip() for name, value in listed)
+
+
+def good(text: str) -> str:
+    """Decoration for a yes."""
+    return click.style(text, fg="green", bold=True)
+
+
+def bad(text: str) -> str:
+    """Decoration for a no."""
+    return click.style(text, fg="red", bold=True)
+
+
+def loud(text: str) -> str:
+    """Decoration for what must not be overlooked."""
+    return click.style(text, fg="yellow", bold=True)
+
+
+def _fields(error: SkillwarrantError) -> dict[str, JsonValue]:
+    found: dict[str, JsonValue] = {"message": error.message}
+    if isinstance(error, PolicyDenied):
+        found["reasons"] = list(error.reasons)
+    else:
+        found |= {"expected": error.expected, "found": error.found}
+    return {name: value for name, value in {**found, "fix": error.fix}.items() if value is not None}
+
+
+def _dumps(fields: JsonObject) -> str:
+    return json.dumps(fields)
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    click.echo(text, err=err, color=False if plain else None)
