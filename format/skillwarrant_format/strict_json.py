@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from itertools import accumulate
+from typing import Any, Final, TypeAlias
 
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError
 
-__all__ = ["JsonObject", "JsonValue", "canonical", "loads", "loads_canonical", "loads_object"]
+__all__ = ["JsonObject", "JsonValue", "canonical", "kind_of", "loads", "loads_canonical", "loads_object"]
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 JsonObject: TypeAlias = Mapping[str, JsonValue]
@@ -35,21 +37,25 @@ def loads(data: bytes | bytearray | memoryview, *, what: str, limit: int = limit
     """
     if len(data) > limit:
         raise FormatError(f"{what} is too large", expected=f"at most {limit} bytes", found=f"{len(data)} bytes")
+    raw = bytes(data)
+    # Before parsing: the parser recurses, and where a host has raised Python's recursion limit (notebooks do) it
+    # would run off the end of the C stack.
+    if _is_too_deep(raw):
+        raise _too_deep(what)
     try:
-        text = bytes(data).decode("utf-8")
+        value: JsonValue = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FormatError(f"{what} is not UTF-8", found=f"a bad byte at offset {error.start}") from None
-    try:
-        value: JsonValue = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise FormatError(
             f"{what} is not JSON", found=f"{error.msg} at line {error.lineno} column {error.colno}"
         ) from None
-    except RecursionError:
+    except RecursionError:  # our caller is itself near the limit
         raise _too_deep(what) from None
     except _RefusedError as error:
         raise FormatError(f"{what} is not acceptable JSON", found=str(error)) from None
-    _check(value, what)
+    if b"\\u" in raw:  # NUL and lone surrogates can only come from escapes: the rest was UTF-8, without controls
+        _check(value, what)
     return value
 
 
@@ -83,7 +89,8 @@ def canonical(value: JsonValue) -> bytes:
     """The RFC 8785 (JCS) bytes of a value: the same facts give the same bytes, everywhere.
 
     Raises:
-        FormatError: for what JCS cannot express (NaN, integers beyond 2^53 - 1, lone surrogates).
+        FormatError: for what JCS cannot express (NaN, integers beyond 2^53 - 1, lone surrogates, keys that are no
+            strings, types that are not JSON's), and for what `loads` would refuse to read back.
     """
     import rfc8785  # imported late: small, but `--help` and plain parsing do without it
 
@@ -142,31 +149,48 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant, strict=True
 )
 
+# A string, or all that is left where it does not end. Possessive: it must stay linear on hostile input.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[{]}")
+_STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
 
 def _too_deep(what: str) -> FormatError:
     return FormatError(f"{what} is nested too deeply", expected=f"at most {limits.MAX_JSON_DEPTH} levels")
 
 
+def _is_too_deep(raw: bytes) -> bool:
+    """Whether a document is nested beyond the limit, without recursion. What is no JSON may seem deeper."""
+    if raw.count(b"[") + raw.count(b"{") <= limits.MAX_JSON_DEPTH:
+        return False  # nearly every document
+    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
+    depths = accumulate(map(_STEP.__getitem__, brackets))
+    return next(filter(limits.MAX_JSON_DEPTH.__lt__, depths), None) is not None
+
+
 def _check(value: JsonValue, what: str) -> None:
-    """Walk without recursion: depth, strings, and (for what we built ourselves) key types."""
-    stack: list[tuple[Any, int]] = [(value, 1)]
-    while stack:
-        item, depth = stack.pop()
-        if isinstance(item, str):
-            _check_string(item, what)
-        elif isinstance(item, Mapping | list | tuple):
-            if depth > limits.MAX_JSON_DEPTH:
-                raise _too_deep(what)
-            if isinstance(item, Mapping):
-                stack.extend((key, depth) for key in item)
-                item = item.values()
-            stack.extend((child, depth + 1) for child in item)
+    """Level by level, without recursion: depth, and every string and key."""
+    level: list[Any] = [value]
+    for depth in range(limits.MAX_JSON_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                _check_string(item, what)
+            elif isinstance(item, dict):
+                below.extend(item)
+                below.extend(item.values())
+            elif isinstance(item, list | tuple):
+                below.extend(item)
+        if depth == limits.MAX_JSON_DEPTH and any(isinstance(item, dict | list | tuple) for item in level):
+            raise _too_deep(what)
+        level = below
 
 
 def _check_string(text: str, what: str) -> None:
-    if text.isascii():
-        if "\x00" in text:
-            raise FormatError(f"{what} holds a NUL character in a string")
-        return
-    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        raise FormatError(f"{what} holds a NUL character or a lone surrogate in a string")
+    if "\x00" in text:
+        raise FormatError(f"{what} holds a NUL character in a string")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise FormatError(f"{what} holds a lone surrogate in a string") from None
