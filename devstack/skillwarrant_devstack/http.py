@@ -27,7 +27,7 @@ from werkzeug.wrappers import Request, Response
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["LOOPBACK", "RequestRefusedError", "Route", "Server", "bind", "body_fields", "json_reply"]
+__all__ = ["LOOPBACK", "Application", "RequestRefusedError", "Route", "Server", "bind", "body_fields", "json_reply"]
 
 LOOPBACK: Final = "127.0.0.1"
 IDLE_TIMEOUT: Final = 30  # seconds a connection may be silent
@@ -77,7 +77,9 @@ class _Handler(WSGIRequestHandler):
         _log.debug("%s %s: %s, %s bytes", self.command, self.path, code, size)
 
 
-class _Application:
+class Application:
+    """The WSGI application over all routes; it answers only for the given Host headers."""
+
     def __init__(self, routes: Iterable[Route], hosts: frozenset[str]) -> None:
         self._map = Map(
             [Rule(route.path, methods=[route.method], endpoint=route.handler) for route in routes],
@@ -122,7 +124,7 @@ class Server:
         self._server: BaseWSGIServer = make_server(
             LOOPBACK,
             port,
-            _Application(routes, hosts),
+            Application(routes, hosts),
             threaded=True,
             request_handler=type("Handler", (_Handler,), {"live": self._live}),
             fd=listener.fileno(),

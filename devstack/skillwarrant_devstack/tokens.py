@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.types import Options
+from skillwarrant_format.errors import shown
 
 from skillwarrant_devstack.http import RequestRefusedError
 from skillwarrant_devstack.keys import log_id
@@ -22,7 +24,14 @@ __all__ = ["AUDIENCE", "Tokens"]
 AUDIENCE: Final = "sigstore"  # what Fulcio wants in `aud`; also the one registered client
 ID_LIFETIME: Final = timedelta(minutes=10)
 _ALGORITHM: Final = "ES256"
-_REQUIRED: Final = ("aud", "exp", "iat", "iss", "sub")
+# Audience, issuer and times are checked here: strictly, in our words, and by the instance's clock.
+_SIGNATURE_ONLY: Final[Options] = {
+    "require": ["aud", "exp", "iat", "iss", "sub"],
+    "verify_aud": False,
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
 
 
 class Tokens:
@@ -59,21 +68,14 @@ class Tokens:
         """
         try:
             claims: dict[str, Any] = jwt.decode(
-                token,
-                self._key.public_key(),
-                algorithms=[_ALGORITHM],
-                audience=audience,
-                issuer=issuer,
-                options={
-                    "require": list(_REQUIRED),
-                    "strict_aud": True,
-                    "verify_exp": False,  # by our own clock, below
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
+                token, self._key.public_key(), algorithms=[_ALGORITHM], options=_SIGNATURE_ONLY
             )
         except jwt.PyJWTError as error:
             raise RequestRefusedError(401, f"the token is refused: {error}") from None
+        for claim, wanted in (("iss", issuer), ("aud", audience)):
+            if claims[claim] != wanted:
+                found = shown(repr(claims[claim]))
+                raise RequestRefusedError(401, f"the token's {claim!r} must be {wanted!r}, not {found}")
         self._check_times(claims)
         return claims
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from asn1crypto import algos, cms, core, tsp
 from asn1crypto import x509 as asn1_x509
@@ -38,6 +39,12 @@ class _RejectedError(Exception):
         self.failure = failure
 
 
+class _Rejection(core.Sequence):  # type: ignore[misc]
+    """A TimeStampResp without a token: optional in RFC 3161 section 2.4.2, but not in asn1crypto."""
+
+    _fields: ClassVar = [("status", tsp.PKIStatusInfo)]
+
+
 class TimestampAuthority:
     """Signs with P-384 and SHA-384, to the second."""
 
@@ -46,6 +53,7 @@ class TimestampAuthority:
     ) -> None:
         self._key = key
         self._clock = clock
+        self._lock = threading.Lock()  # asn1crypto prepares its classes on first use, and not for threads
         self._certificate = asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER))
 
     def routes(self, prefix: str) -> list[Route]:
@@ -54,10 +62,11 @@ class TimestampAuthority:
 
     def _stamp(self, request: Request) -> Response:
         try:
-            return Response(self.stamp(request.get_data()), status=201, mimetype=_REPLY)
+            with self._lock:
+                return Response(self.stamp(request.get_data()), status=201, mimetype=_REPLY)
         except _RejectedError as rejected:
             status = {"status": "rejection", "status_string": [str(rejected)], "fail_info": {rejected.failure}}
-            return Response(tsp.TimeStampResp({"status": status}).dump(), status=400, mimetype=_REPLY)
+            return Response(_Rejection({"status": status}).dump(), status=400, mimetype=_REPLY)
 
     def stamp(self, query: bytes) -> bytes:
         """A granted TimeStampResp for a TimeStampReq, both DER."""

@@ -167,5 +167,3 @@ def extends() -> Callable[..., bool]:
         return sn == 0 and old == first_root and new == second_root
 
     return verify
-
-

@@ -118,9 +118,7 @@ def test_a_torn_tail_longer_than_the_read_chunk_is_cut(path: Path) -> None:
     ],
     ids=["lost", "swapped", "body", "last body", "blank", "cut inside", "empty", "zeros"],
 )
-def test_damage_that_is_no_torn_tail_is_refused(
-    path: Path, damage: Callable[[list[bytes]], list[bytes]]
-) -> None:
+def test_damage_that_is_no_torn_tail_is_refused(path: Path, damage: Callable[[list[bytes]], list[bytes]]) -> None:
     filled(path, 3).close()
     lines = path.read_bytes().splitlines(keepends=True)
     damaged = b"".join(damage(lines))

@@ -115,7 +115,7 @@ def test_a_leaf_taken_back_leaves_no_trace(size: int) -> None:
         lambda tree: tree.consistency(0, 5),
         lambda tree: tree.consistency(4, 3),
         lambda tree: tree.consistency(1, 6),
-        lambda tree: Tree().pop(),
+        lambda _tree: Tree().pop(),
     ],
 )
 def test_what_is_outside_the_tree_is_an_error(ask: Callable[[Tree], object]) -> None:
