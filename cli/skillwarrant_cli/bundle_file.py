@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from skillwarrant_format import limits
 from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
 from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable, UsageError
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
+from skillwarrant_verify.certificate import Signer, parse_certificate, read_signer
 
-from skillwarrant_cli.certificate import ClaimedSigner
+if TYPE_CHECKING:
+    from cryptography import x509
 
 __all__ = ["ReadBundle"]
 
@@ -24,7 +26,8 @@ class ReadBundle:
     """What a bundle claims. Nothing here is proved."""
 
     bundle: RawBundle
-    signer: ClaimedSigner
+    certificate: x509.Certificate
+    signer: Signer
     statement: Statement
     manifest: SkillManifest
 
@@ -36,6 +39,7 @@ class ReadBundle:
             UsageError: there is no such path.
             ManifestMissing: the directory has none.
             FormatError: it is not a bundle with an in-toto statement.
+            SignatureInvalid: its certificate is not one that Fulcio issues.
             WrongPredicate: it signs something else than a skill manifest.
             Unavailable: it cannot be read.
         """
@@ -45,14 +49,16 @@ class ReadBundle:
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Take a bundle's bytes apart. Raises FormatError and WrongPredicate as `read`."""
+        """Take a bundle's bytes apart. Raises as `read`."""
         bundle = RawBundle.parse(raw)
         if (found := bundle.envelope.payload_type) != PAYLOAD_TYPE:
             raise FormatError("the bundle signs no in-toto statement", expected=PAYLOAD_TYPE, found=found)
         statement = Statement.parse(bundle.envelope.payload)
+        certificate = parse_certificate(bundle.certificate)
         return cls(
             bundle=bundle,
-            signer=ClaimedSigner.parse(bundle.certificate),
+            certificate=certificate,
+            signer=read_signer(certificate),
             statement=statement,
             manifest=SkillManifest.parse(statement),
         )

@@ -14,6 +14,8 @@ from skillwarrant_cli import output
 from skillwarrant_cli.options import json_option
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from skillwarrant_format.manifest import AdapterFacts, BaseModel, Deployment, SkillManifest
     from skillwarrant_format.strict_json import JsonObject
 
@@ -49,17 +51,18 @@ def _text(found: ReadBundle) -> str:
 
 def _rows(found: ReadBundle) -> Rows:
     manifest, signer, entry = found.manifest, found.signer, found.bundle.entry
+    begin, end = (format_time(moment) for moment in _validity(found))
     contact = f" <{manifest.publisher.contact}>" if manifest.publisher.contact else ""
     yield "skill", f"{manifest.skill.name} {manifest.skill.version}"
     yield "", shown(" ".join(manifest.skill.description.split()), 200)
     yield "publisher", f"{manifest.publisher.name}{contact} (in the publisher's own words)"
     yield "signed by", signer.identity
-    yield "issuer", signer.issuer
-    if signer.source:
-        yield "source", signer.source
-    if signer.run:
-        yield "run", signer.run
-    yield "certificate", f"valid from {format_time(signer.not_before)} until {format_time(signer.not_after)}"
+    yield "issuer", shown(signer.issuer)
+    if source := signer.extensions.get("sourceRepositoryURI"):
+        yield "source", shown(f"{source}@{signer.extensions.get('sourceRepositoryDigest', 'unknown commit')}")
+    if run := signer.extensions.get("runInvocationURI"):
+        yield "run", shown(run)
+    yield "certificate", f"valid from {begin} until {end}"
     logged = f", {format_time(entry.integrated_time)}" if entry.integrated_time else ""
     yield (
         "log entry",
@@ -72,6 +75,10 @@ def _rows(found: ReadBundle) -> Rows:
     yield from _deployment(manifest.deployment)
     yield from _limits(manifest)
     yield from _files(found)
+
+
+def _validity(found: ReadBundle) -> tuple[datetime, datetime]:
+    return found.certificate.not_valid_before_utc, found.certificate.not_valid_after_utc
 
 
 def _adapter(facts: AdapterFacts) -> str:
@@ -126,6 +133,7 @@ def _files(found: ReadBundle) -> Rows:
 
 def _fields(found: ReadBundle) -> JsonObject:
     signer, entry = found.signer, found.bundle.entry
+    begin, end = (format_time(moment) for moment in _validity(found))
     integrated = format_time(entry.integrated_time) if entry.integrated_time else None
     return {
         "verified": False,
@@ -133,10 +141,10 @@ def _fields(found: ReadBundle) -> JsonObject:
         "signer": {
             "identity": signer.identity,
             "issuer": signer.issuer,
-            "source": signer.source,
-            "run": signer.run,
-            "notBefore": format_time(signer.not_before),
-            "notAfter": format_time(signer.not_after),
+            "kind": signer.kind,
+            "extensions": dict(signer.extensions),
+            "notBefore": begin,
+            "notAfter": end,
         },
         "log": {
             "origin": entry.origin,
