@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
@@ -61,24 +62,49 @@ class Group(click.Group):
     ) -> NoReturn:
         """Run, report, exit. Never returns; `standalone_mode` is click's and has no effect."""
         arguments = list(sys.argv[1:] if args is None else args)
-        as_json = "--json" in arguments
         output.prepare()
         try:
-            super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
-        except SystemExit as exit_:
-            sys.exit(141 if isinstance(exit_.__context__, BrokenPipeError) else exit_.code)
+            sys.exit(self._run(arguments, prog_name, complete_var, **extra))
+        except (_ReaderGone, BrokenPipeError):
+            output.abandon()
+            sys.exit(141)
+
+    def _run(self, arguments: list[str], *names: str | None, **extra: Any) -> int:
+        as_json = "--json" in arguments
+        try:
+            super().main(arguments, *names, standalone_mode=False, **extra)
         except (click.Abort, KeyboardInterrupt):
-            sys.exit(_interrupted(as_json))
+            return _interrupted(as_json)
+        except _ReaderGone:
+            raise
         except Exception as error:  # noqa: BLE001  # the last handler: what was not foreseen is exit 3, never a yes
-            sys.exit(_failed(error, arguments, as_json))
-        sys.exit(0)
+            return _failed(error, arguments, as_json)
+        return 0
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click does it."""
+        with _ours():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does it; but Ctrl-C is ours to report, without click's empty line."""
-        try:
+        """As click does it."""
+        with _ours():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise click.Abort from None
+
+
+class _ReaderGone(Exception):
+    """Nobody reads our output any more: `skillwarrant … | head -1`."""
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """Keep click from answering these itself: an empty line for Ctrl-C, and exit 1, a no, for a broken pipe."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.Abort from None
+    except BrokenPipeError:
+        raise _ReaderGone from None
 
 
 def _interrupted(as_json: bool) -> int:
@@ -97,10 +123,7 @@ def _failed(error: Exception, arguments: Sequence[str], as_json: bool) -> int:
     if known is None:
         output.report_internal(error, fix=f"Set {DEBUG}=1 for the traceback, and report it.", as_json=as_json)
         return 3
-    try:
-        output.report_error(known, command=_command(arguments), as_json=as_json)
-    except BrokenPipeError:
-        output.abandon()
+    output.report_error(known, command=_command(arguments), as_json=as_json)
     return known.exit_code
 
 

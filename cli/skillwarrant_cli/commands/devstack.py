@@ -32,7 +32,7 @@ __all__ = ["command"]
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: the last one, or any.")
 @json_option
 def command(directory: Path, port: int, as_json: bool) -> None:
-    """Run a whole Sigstore instance on loopback until Ctrl-C, for trials and tests.
+    """Run a whole Sigstore instance here, for trials. Loopback only, until Ctrl-C.
 
     Identity provider, certificate authority (Fulcio), transparency logs (Rekor v1 and v2) and time stamps. What
     it prints makes other shells its clients. With --json: one line once it serves.

@@ -21,7 +21,7 @@ __all__ = ["command"]
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @json_option
 def command(directory: Path, as_json: bool) -> None:
-    """Measure the weights of a base model or an adapter.
+    """Measure the weights of a model or an adapter.
 
     Prints what a skill.toml states of a base, ready to be pasted; `fingerprint` is also what a policy's [[bases]]
     and `skillwarrant verify --base-fingerprint` take.
