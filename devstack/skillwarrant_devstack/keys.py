@@ -212,7 +212,7 @@ def _private_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) ->
 
 
 def _pem(document: Fields, name: str) -> bytes:
-    return document.text(name, limit=10_000).encode()
+    return document.text(name, limit=10_000, multiline=True).encode()
 
 
 def _certificate(document: Fields, name: str) -> x509.Certificate:

@@ -189,7 +189,7 @@ def _canonical_body(proposed: Fields) -> bytes:
 def _dsse(spec: Fields) -> JsonObject:
     """The log keeps the hashes of envelope and payload, the signature and its verifier."""
     proposed = spec.object("proposedContent")
-    text = proposed.text("envelope", limit=_LONG).encode()
+    text = proposed.text("envelope", limit=_LONG, multiline=True).encode()
     envelope = Envelope.loads(text)
     (encoded,) = proposed.items("verifiers", least=1, most=1)
     if not isinstance(encoded, str):
