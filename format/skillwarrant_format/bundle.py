@@ -28,7 +28,10 @@ _MEDIA_TYPES: Final = (
     "application/vnd.dev.sigstore.bundle.v0.3+json",
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
 )
+_KEYS: Final = ("certificate", "publicKey", "x509CertificateChain")  # protobuf `oneof content`
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_MAX_INT64: Final = 2**63 - 1
+_LOG_ID_BYTES: Final = 32  # SHA-256
 # Every key of a v0.3 bundle; a list stands for "a list of these", None for a value without keys.
 _SHAPE: Final[Any] = {
     "mediaType": None,
@@ -128,11 +131,11 @@ class RawBundle:
                 "the bundle signs a bare message", expected="a dsseEnvelope", found="a messageSignature"
             )
         material = fields.object("verificationMaterial")
-        if "certificate" not in material:
+        if (given := [key for key in _KEYS if key in material]) != ["certificate"]:
             raise FormatError(
-                "the bundle has no certificate",
+                "the bundle does not name its key by one certificate",
                 expected="verificationMaterial.certificate",
-                found=", ".join(material.keys()) or "nothing",
+                found=", ".join(given) or "nothing",
             )
         certificate = material.object("certificate")
         (entry,) = material.objects("tlogEntries", least=1, most=1)
@@ -158,7 +161,9 @@ def _int64(fields: Fields, key: str) -> int:
     """Protobuf JSON writes int64 as a string and leaves out zero."""
     if key not in fields:
         return 0
-    return int(fields.text(key, pattern=_DECIMAL))
+    if (number := int(fields.text(key, pattern=_DECIMAL))) > _MAX_INT64:
+        raise FormatError(f"{fields.at(key)} is too large", expected="an int64", found=str(number))
+    return number
 
 
 def _entry(fields: Fields) -> LogEntry:
@@ -168,15 +173,28 @@ def _entry(fields: Fields) -> LogEntry:
     return LogEntry(
         kind=kind.text("kind"),
         version=kind.text("version"),
-        log_id=_base64(fields.object("logId"), "keyId").hex(),
+        log_id=_log_id(fields.object("logId")),
         index=_int64(fields, "logIndex"),
         proof_index=_int64(proof, "logIndex"),
         tree_size=_int64(proof, "treeSize"),
         integrated_time=_moment(seconds, fields.at("integratedTime")) if seconds else None,
-        promised="inclusionPromise" in fields,
+        promised=fields.maybe("inclusionPromise", lambda key: _promise(fields.object(key))) is not None,
         canonical_body=_base64(fields, "canonicalizedBody"),
-        checkpoint=proof.object("checkpoint").text("envelope", limit=64 * limits.KIB),
+        checkpoint=proof.object("checkpoint").text("envelope", limit=64 * limits.KIB, multiline=True),
     )
+
+
+def _log_id(fields: Fields) -> str:
+    log_id = _base64(fields, "keyId")
+    if len(log_id) != _LOG_ID_BYTES:
+        raise FormatError(
+            f"{fields.at('keyId')} is no log id", expected=f"{_LOG_ID_BYTES} bytes", found=f"{len(log_id)} bytes"
+        )
+    return log_id.hex()
+
+
+def _promise(fields: Fields) -> bytes:
+    return _base64(fields, "signedEntryTimestamp")
 
 
 def _timestamps(material: Fields) -> tuple[bytes, ...]:

@@ -70,19 +70,24 @@ class Envelope:
         """From the JSON object of an envelope.
 
         Raises:
-            FormatError: for anything but one well-formed signature over a bounded payload.
+            FormatError: for anything but one well-formed signature over a bounded payload. Unknown fields are
+                ignored, as the protocol asks (envelope.md, "Parsing rules").
         """
         encoded = fields.text("payload", limit=2 * limits.MAX_STATEMENT_BYTES)
         payload = decode_base64(encoded, fields.at("payload"))
         if len(payload) > limits.MAX_STATEMENT_BYTES:
-            raise FormatError("the envelope's payload is too large", expected=f"{limits.MAX_STATEMENT_BYTES} bytes")
+            raise FormatError(
+                "the envelope's payload is too large",
+                expected=f"at most {limits.MAX_STATEMENT_BYTES} bytes",
+                found=f"{len(payload)} bytes",
+            )
         (signature,) = fields.objects("signatures", least=1, most=1)
-        keyid = signature.value("keyid") if signature.maybe("keyid", signature.value) else ""
-        if not isinstance(keyid, str):
-            raise FormatError(f"{signature.at('keyid')} has the wrong type", expected="a string")
         raw = decode_base64(signature.text("sig", limit=64 * limits.KIB), signature.at("sig"))
+        keyid = signature.maybe("keyid", lambda key: _keyid(signature, key)) or ""
+        payload_type = fields.text("payloadType")
+        fields.refuse_lookalikes()
         return cls(
-            payload_type=fields.text("payloadType"),
+            payload_type=payload_type,
             payload=payload,
             signature=Signature(sig=raw, keyid=keyid),
         )
@@ -109,3 +114,8 @@ class Envelope:
     def signed_bytes(self) -> bytes:
         """What the signature is over."""
         return pae(self.payload_type, self.payload)
+
+
+def _keyid(signature: Fields, key: str) -> str:
+    """Unset and empty are the same (envelope.md, "Parsing rules"); another type than a string is neither."""
+    return "" if signature.value(key) == "" else signature.text(key)

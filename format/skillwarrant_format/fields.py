@@ -1,7 +1,7 @@
 """Typed reading of a parsed JSON object, with the path in every message.
 
 `Fields` is how every parsing constructor in this package reads: `f.text("name")`, `f.maybe("revision", …)`.
-It knows nothing of what the fields mean.
+`present` is its counterpart for writing. Neither knows what the fields mean.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import FormatError
+from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.strict_json import JsonObject, JsonValue, kind_of
 
-__all__ = ["Fields", "format_time", "parse_time"]
+__all__ = ["Fields", "check_text", "format_time", "parse_time", "present"]
 
 T = TypeVar("T")
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
@@ -30,8 +30,8 @@ def parse_time(text: str, where: str = "time") -> datetime:
     """
     if _TIME.match(text):
         try:
-            return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        except ValueError:
+            return datetime.fromisoformat(text)
+        except ValueError:  # the thirtieth of February
             pass
     raise FormatError(
         f"{where} is not a time", expected="RFC 3339 in UTC like 2026-11-22T10:00:00Z", found=repr(text)
@@ -39,22 +39,39 @@ def parse_time(text: str, where: str = "time") -> datetime:
 
 
 def format_time(moment: datetime) -> str:
-    """The inverse of `parse_time`; fractions of a second are cut, never rounded up."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """The inverse of `parse_time`; fractions of a second are cut, never rounded up.
+
+    Raises:
+        UsageError: for a time without a zone, which would be read in the zone of whichever host this is.
+    """
+    if moment.tzinfo is None:
+        raise UsageError("a time has no time zone", expected="an aware datetime", found=moment.isoformat())
+    return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+
+
+def present(**fields: JsonValue) -> dict[str, JsonValue]:
+    """JSON without the fields that say nothing: None, empty lists and empty objects are left out, never written."""
+    return {key: value for key, value in fields.items() if value is not None and value not in ([], {})}
 
 
 class Fields:
-    """A JSON object being read. Every method raises `FormatError` with the field's path."""
+    """A JSON object being read. Every method raises `FormatError` with the field's path.
 
-    __slots__ = ("_object", "path")
+    It remembers which fields were asked for, and the objects that were read below it, for `refuse_lookalikes`.
+    """
+
+    __slots__ = ("_below", "_known", "_object", "path")
 
     def __init__(self, value: JsonValue, path: str) -> None:
         if not isinstance(value, Mapping):
             raise FormatError(f"{path} has the wrong type", expected="an object", found=kind_of(value))
         self._object: JsonObject = value
+        self._known: set[str] = set()
+        self._below: list[Fields] = []
         self.path = path
 
     def __contains__(self, key: str) -> bool:
+        self._known.add(key)
         return key in self._object
 
     def keys(self) -> tuple[str, ...]:
@@ -67,15 +84,23 @@ class Fields:
 
     def value(self, key: str) -> JsonValue:
         """A required field of any type; null counts as missing."""
+        self._known.add(key)
         found = self._object.get(key)
         if found is None:
             state = "null" if key in self._object else "nothing"
             raise FormatError(f"{self.at(key)} is missing", expected="a value", found=state)
         return found
 
-    def text(self, key: str, *, limit: int = limits.MAX_NAME_CHARS, pattern: re.Pattern[str] | None = None) -> str:
-        """A required, non-empty string without control characters."""
-        return check_text(self.value(key), self.at(key), limit, pattern)
+    def text(
+        self,
+        key: str,
+        *,
+        limit: int = limits.MAX_NAME_CHARS,
+        pattern: re.Pattern[str] | None = None,
+        multiline: bool = False,
+    ) -> str:
+        """A required, non-empty, printable string; `multiline` allows newlines and tabs in it."""
+        return check_text(self.value(key), self.at(key), limit, pattern, multiline=multiline)
 
     def boolean(self, key: str) -> bool:
         """A required true or false."""
@@ -105,19 +130,27 @@ class Fields:
         return parse_time(self.text(key), self.at(key))
 
     def digest(self, key: str) -> Digest:
-        """A required digest set that has a sha256 (in-toto DigestSet; others are carried, not used)."""
+        """A required in-toto DigestSet of exactly one sha256."""
         return self.object(key).sha256()
 
     def sha256(self) -> Digest:
-        """This object read as an in-toto DigestSet."""
+        """This object read as an in-toto DigestSet of exactly one sha256.
+
+        Two digest sets match where any algorithm of theirs does (in-toto digest_set.md), so a set with a second
+        algorithm could name one thing to us and another to the next verifier.
+        """
+        self.only("sha256")
+        text = self.text("sha256")
         try:
-            return Digest(self.text("sha256"))
+            return Digest(text)
         except FormatError as error:
-            raise FormatError(f"{self.path}: {error.message}", expected=error.expected, found=error.found) from None
+            raise FormatError(
+                f"{self.at('sha256')} is malformed", expected=error.expected, found=error.found
+            ) from None
 
     def object(self, key: str) -> Fields:
         """A required object."""
-        return Fields(self.value(key), self.at(key))
+        return self._child(self.value(key), self.at(key))
 
     def items(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[JsonValue]:
         """A required list with between `least` and `most` items."""
@@ -135,7 +168,7 @@ class Fields:
     def objects(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[Fields]:
         """A required list of objects."""
         found = self.items(key, least=least, most=most)
-        return [Fields(item, f"{self.at(key)}[{index}]") for index, item in enumerate(found)]
+        return [self._child(item, f"{self.at(key)}[{index}]") for index, item in enumerate(found)]
 
     def texts(
         self,
@@ -156,18 +189,58 @@ class Fields:
 
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """`read(key)` where the field is there, else None. A null is not "not there": it is refused."""
-        return read(key) if key in self._object else None
+        return read(key) if key in self else None
+
+    def only(self, *known: str) -> None:
+        """Refuse every field that is not listed: for formats that do not grow."""
+        for key in self._object:
+            if key not in known:
+                raise FormatError(f"{self.path} has an unknown field", expected=", ".join(known), found=key)
+
+    def refuse_lookalikes(self) -> None:
+        """Refuse unknown fields, here and in every object read below, that are a known one in another spelling.
+
+        Call it last. Unknown fields are ignored, so `notafter` would drop a restriction without a word; and a
+        reader that ignores case (Go's encoding/json) would find in it what we do not.
+        """
+        known = {_folded(key): key for key in self._known}
+        for key in self._object:
+            if key not in self._known and _folded(key) in known:
+                raise FormatError(f"{self.path} has a misspelt field", expected=known[_folded(key)], found=key)
+        for child in self._below:
+            child.refuse_lookalikes()
+
+    def _child(self, value: JsonValue, path: str) -> Fields:
+        child = Fields(value, path)
+        self._below.append(child)
+        return child
 
 
-def check_text(value: JsonValue, where: str, limit: int, pattern: re.Pattern[str] | None = None) -> str:
-    """A non-empty printable string (newlines and tabs allowed in long text only)."""
+def _folded(key: str) -> str:
+    return key.casefold().replace("_", "").replace("-", "")
+
+
+def check_text(
+    value: JsonValue,
+    where: str,
+    limit: int,
+    pattern: re.Pattern[str] | None = None,
+    *,
+    multiline: bool = False,
+) -> str:
+    """A non-empty string of printable characters (`str.isprintable`), and of newlines and tabs if `multiline`.
+
+    Raises:
+        FormatError: for another type or length, for characters that a terminal would act on or not show, or for
+            text that `pattern` does not match as a whole.
+    """
     if not isinstance(value, str):
         raise FormatError(f"{where} has the wrong type", expected="a string", found=kind_of(value))
     if not 0 < len(value) <= limit:
         raise FormatError(
             f"{where} has the wrong length", expected=f"1 to {limit} characters", found=str(len(value))
         )
-    bare = value.replace("\n", " ").replace("\t", " ") if limit > limits.MAX_NAME_CHARS else value
+    bare = value.replace("\n", " ").replace("\t", " ") if multiline else value
     if not bare.isprintable():
         raise FormatError(f"{where} holds control characters", found=value)
     if pattern is not None and not pattern.fullmatch(value):
