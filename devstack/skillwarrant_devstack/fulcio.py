@@ -101,7 +101,7 @@ def _proven_key(pem: bytes) -> SubjectKey:
     try:
         csr = x509.load_pem_x509_csr(pem)
         proven, key = csr.is_signature_valid, csr.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise RequestRefusedError(400, f"the certificate signing request cannot be read: {error}") from None
     if not proven:
         raise RequestRefusedError(400, "the certificate signing request is not signed by its own key")

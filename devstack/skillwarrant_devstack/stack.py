@@ -102,12 +102,14 @@ class Devstack:
         """Make or continue the instance, serve it on a thread, and write the client files.
 
         Raises:
-            UsageError: for a directory that cannot be used, or one already started.
+            UsageError: for a directory or clock that cannot be used, or when already running.
             AuditError: when keys or logs in it are damaged.
             Unavailable: when the disk or the port refuses.
         """
         if self._running is not None:
             raise UsageError("this devstack is already running")
+        if self._clock().tzinfo is None:
+            raise UsageError("the clock is wrong", expected="a time with its zone", found="a naive datetime")
         with ExitStack() as opened:
             state = State(self.directory)
             opened.callback(state.close)

@@ -89,8 +89,9 @@ class State:
         try:
             return Instance.loads(path.read_bytes())
         except FormatError as error:
+            # Its message only: what was found there may be a private key.
             raise AuditError(
-                f"{path} is damaged", found=str(error), fix="Restore it, or start in an empty directory."
+                f"{path} is damaged", found=error.message, fix="Restore it, or start in an empty directory."
             ) from None
         except OSError as error:
             raise Unavailable(f"cannot read {path}", found=str(error)) from error

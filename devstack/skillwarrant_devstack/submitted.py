@@ -25,6 +25,9 @@ __all__ = ["HASHES", "VerifyingKey", "load_pem", "load_spki", "load_x509", "veri
 
 VerifyingKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
+# Not all of cryptography's answers to bad bytes are a ValueError.
+_UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
+
 HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
@@ -44,7 +47,7 @@ def load_pem(data: bytes) -> tuple[VerifyingKey, bytes]:
             return _supported(certificate.public_key()), certificate.public_bytes(Encoding.PEM)
         key = _supported(load_pem_public_key(data))
         return key, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise RequestRefusedError(400, f"the verifier is neither a certificate nor a public key: {error}") from None
 
 
@@ -52,7 +55,7 @@ def load_x509(der: bytes) -> VerifyingKey:
     """The key of a DER certificate. Raises RequestRefusedError (400)."""
     try:
         return _supported(x509.load_der_x509_certificate(der).public_key())
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise RequestRefusedError(400, f"the verifier's certificate cannot be read: {error}") from None
 
 
@@ -60,7 +63,7 @@ def load_spki(der: bytes) -> VerifyingKey:
     """The key of a DER SubjectPublicKeyInfo. Raises RequestRefusedError (400)."""
     try:
         return _supported(load_der_public_key(der))
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise RequestRefusedError(400, f"the verifier's public key cannot be read: {error}") from None
 
 

@@ -123,12 +123,12 @@ class TimestampAuthority:
 
 
 def _checked(query: bytes) -> tsp.TimeStampReq:
-    try:
+    try:  # asn1crypto meets odd but well-formed DER with any of these four errors
         asked = tsp.TimeStampReq.load(query, strict=True)
         asked.native  # noqa: B018 - parses lazily; this reads every field
         version, imprint = asked["version"].native, asked["message_imprint"]
         algorithm, digest = imprint["hash_algorithm"]["algorithm"].native, imprint["hashed_message"].native
-    except (ValueError, TypeError, KeyError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _RejectedError("bad_request", f"not a timestamp request: {error}") from None
     if version != "v1":
         raise _RejectedError("bad_request", f"the version must be 1, not {version}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import socket
 import threading
 import time
@@ -10,6 +12,12 @@ from typing import Any
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from rfc3161_client import TimestampRequestBuilder
 from skillwarrant_devstack import Devstack
 
 
@@ -102,3 +110,42 @@ def test_many_clients_are_answered_at_once(stack: Devstack, key: Any) -> None:
         thread.join()
     assert answers == [201] * 24
     assert time.monotonic() - began < 10
+
+
+def bent(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
+    """`data` with bytes replaced; a place is taken modulo the length."""
+    for place, piece in changes:
+        data = data[: place % len(data)] + piece + data[place % len(data) + 1 :]
+    return data
+
+
+def csr(key: Any) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(key.private, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def pem(der: bytes) -> bytes:
+    label = b"CERTIFICATE REQUEST-----"
+    return b"-----BEGIN " + label + b"\n" + base64.b64encode(der) + b"\n-----END " + label + b"\n"
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 5000), st.binary(max_size=3)), min_size=1, max_size=4))
+@example(changes=[(7, b"\x25")])  # a request version that cryptography does not raise a ValueError for
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bent_request_makes_a_service_fail(
+    stack: Devstack, http: requests.Session, key: Any, changes: list[tuple[int, bytes]]
+) -> None:
+    bearer = {"Authorization": f"Bearer {stack.ci_token()}"}
+    query = TimestampRequestBuilder().data(b"x").build().as_bytes()
+    signing = json.dumps({"certificateSigningRequest": base64.b64encode(pem(bent(csr(key), changes))).decode()})
+    answers = {
+        "dsse": http.post(
+            f"{stack.url}/rekor-v1/api/v1/log/entries", data=bent(json.dumps(key.dsse(b"p")).encode(), changes)
+        ),
+        "v2": http.post(
+            f"{stack.url}/rekor-v2/api/v2/log/entries", data=bent(json.dumps(key.v2(b"p")).encode(), changes)
+        ),
+        "tsa": http.post(f"{stack.url}/tsa/api/v1/timestamp", data=bent(query, changes)),
+        "csr": http.post(f"{stack.url}/api/v2/signingCert", data=signing, headers=bearer),
+    }
+    assert {name: answer.status_code for name, answer in answers.items() if answer.status_code >= 500} == {}

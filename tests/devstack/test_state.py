@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,15 @@ def test_damaged_keys_never_become_another_trust_root(stopped: Devstack, damage:
         stopped.start()
 
 
+def test_damaged_keys_are_not_shown(stopped: Devstack) -> None:
+    path = stopped.directory / "state" / "instance.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"ct_key": whole["ct_key"] + "\x07"}))
+    with pytest.raises(AuditError, match=r"instance\.ct_key") as refused:
+        stopped.start()
+    assert "PRIVATE" not in str(refused.value)
+
+
 def test_lost_keys_of_an_existing_log_are_not_made_anew(stopped: Devstack) -> None:
     (stopped.directory / "state" / "instance.json").unlink()
     with pytest.raises(AuditError, match="missing"):
@@ -218,6 +228,12 @@ def test_what_needs_a_server_says_so_when_there_is_none(stopped: Devstack) -> No
             ask()
     stopped.stop()
     assert stopped.ci_identity().startswith("https://github.com/acme/skills/")
+
+
+def test_a_clock_without_a_zone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="naive"):
+        Devstack(tmp_path / "d", clock=lambda: datetime(2026, 1, 1)).start()  # noqa: DTZ001 - that is the attack
+    assert not (tmp_path / "d").exists()
 
 
 def test_serve_forever_returns_when_it_is_stopped(tmp_path: Path) -> None:
