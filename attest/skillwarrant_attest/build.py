@@ -1,0 +1,127 @@
+"""Adapter + skill.toml + measured bases -> the statement that is signed.
+
+The same three give the same bytes, on any machine at any time: no clock, no path and no order of a directory gets
+in. It knows nothing of keys and networks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skillwarrant_format.base_directory import fingerprint_directory
+from skillwarrant_format.errors import FormatError, UsageError
+from skillwarrant_format.fingerprint import BaseFacts, Fingerprint
+from skillwarrant_format.hashing import Progress
+from skillwarrant_format.manifest import BaseModel, SkillManifest
+from skillwarrant_format.statement import Statement
+
+from skillwarrant_attest.adapter import Adapter
+from skillwarrant_attest.sections import NamedBase
+from skillwarrant_attest.skill_toml import SkillToml
+
+__all__ = ["base_from_directory", "base_from_facts", "build", "measure_bases"]
+
+
+def build(adapter: Adapter, skill: SkillToml, bases: tuple[BaseModel, ...]) -> Statement:
+    """The statement for an adapter.
+
+    Args:
+        bases: what `measure_bases` gave, or bases measured in memory (`base_from_facts`); at least one.
+
+    Raises:
+        UsageError: a verifier would refuse this manifest: no base, one base twice, too long a text.
+    """
+    manifest = SkillManifest(
+        skill=skill.skill,
+        publisher=skill.publisher,
+        adapter=adapter.facts,
+        base_models=bases,
+        deployment=skill.deployment,
+        policy_class=skill.policy_class,
+        composition=skill.composition,
+        training_data=skill.training_data,
+        requires=skill.requires,
+        evidence=skill.evidence,
+    )
+    try:
+        return manifest.to_statement(adapter.subjects)
+    except FormatError as error:
+        raise UsageError(
+            f"this manifest would be refused: {error.message}",
+            expected=error.expected,
+            found=error.found,
+            fix=error.fix,
+        ) from None
+
+
+def measure_bases(
+    skill: SkillToml, *, directory: Path | None = None, progress: Progress | None = None
+) -> tuple[BaseModel, ...]:
+    """Every base of a skill.toml, measured where it does not state a measurement.
+
+    Args:
+        directory: of the one base that skill.toml names, whatever it says about where that is.
+        progress: told (bytes hashed, bytes in total) for each base.
+
+    Raises:
+        UsageError: a base is neither stated nor to be found; a directory is given for several bases; or what
+            skill.toml states is not what the directory measures.
+        FormatError: a directory is no model that can be measured.
+        Unavailable: it cannot be read.
+    """
+    if directory is not None and len(skill.bases) > 1:
+        raise UsageError(
+            "one base directory is given for several bases",
+            expected="`directory` in each [[base]] of skill.toml",
+            found=", ".join(base.name for base in skill.bases),
+        )
+    return tuple(_measure(base, directory or base.directory, progress) for base in skill.bases)
+
+
+def base_from_directory(
+    directory: Path, *, name: str, revision: str | None = None, progress: Progress | None = None
+) -> BaseModel:
+    """Measure a base model's safetensors files; `name` and `revision` are labels.
+
+    Raises:
+        UsageError: there is no such directory.
+        FormatError: it is no model that can be measured.
+        Unavailable: it cannot be read.
+    """
+    measured = fingerprint_directory(directory, progress)
+    return base_from_facts(measured.fingerprint, measured.facts, name=name, revision=revision)
+
+
+def base_from_facts(
+    fingerprint: Fingerprint, facts: BaseFacts, *, name: str, revision: str | None = None
+) -> BaseModel:
+    """A base that was measured elsewhere: in memory, say, by `skillwarrant_verify.base.measure`."""
+    return BaseModel(
+        name=name,
+        revision=revision,
+        architecture=facts.architecture,
+        parameters=facts.parameters,
+        dtype=facts.dtype,
+        quantization=facts.quantization,
+        fingerprint=fingerprint,
+    )
+
+
+def _measure(base: NamedBase, directory: Path | None, progress: Progress | None) -> BaseModel:
+    if directory is None:
+        if base.stated is not None:
+            return base.stated
+        raise UsageError(
+            f"the base model {base.name} is not measured",
+            expected="its fingerprint, or a directory to measure",
+            found="neither",
+            fix="Give `--base DIR`, or `directory` or `fingerprint` in the [[base]] of skill.toml.",
+        )
+    measured = base_from_directory(directory, name=base.name, revision=base.revision, progress=progress)
+    if base.stated is not None and base.stated.fingerprint != measured.fingerprint:
+        raise UsageError(
+            f"{directory} is not the base model that skill.toml states",
+            expected=str(base.stated.fingerprint),
+            found=str(measured.fingerprint),
+        )
+    return measured

@@ -1,0 +1,55 @@
+"""The bundle beside its adapter: written whole or not at all, and only if the adapter is still what was signed.
+
+It signs nothing, and does not verify the signature again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import DigestMismatch, FilesMismatch
+from skillwarrant_format.hashing import Progress
+from skillwarrant_format.snapshot import Snapshot
+from skillwarrant_format.statement import Statement
+
+from skillwarrant_attest.files import replace
+
+__all__ = ["write_bundle"]
+
+
+def write_bundle(directory: Path, bundle: bytes, *, progress: Progress | None = None) -> Path:
+    """Write `skillwarrant.sigstore.json` into an adapter directory.
+
+    The directory is read again: signing takes seconds, in which somebody may have saved another checkpoint. An
+    older bundle is replaced in one step.
+
+    Args:
+        bundle: what `sign` returned.
+        progress: told (bytes read, bytes in total) while the files are read again.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        FilesMismatch, DigestMismatch: the directory is not what was signed; nothing is written.
+        FormatError: these bytes are no bundle of a statement, or a file changed while it was read.
+        Unavailable: the disk is full or refuses; what was there before is untouched.
+    """
+    statement = Statement.parse(RawBundle.parse(bundle).envelope.payload)
+    signed = {subject.name: subject.digest for subject in statement.subjects}
+    found = {path: file.digest for path, file in Snapshot.read(directory, progress=progress).files.items()}
+    if signed != found:
+        raise _changed(signed, found)
+    path = directory / BUNDLE_NAME
+    replace(path, bundle)
+    return path
+
+
+def _changed(signed: dict[str, Digest], found: dict[str, Digest]) -> FilesMismatch | DigestMismatch:
+    fix = "Sign again when nothing writes to the directory. No bundle was written."
+    if others := sorted(signed.keys() ^ found.keys()):
+        return FilesMismatch("the adapter's files changed while it was signed", found=", ".join(others), fix=fix)
+    changed = sorted(name for name in signed if signed[name] != found[name])
+    return DigestMismatch("the adapter changed while it was signed", found=", ".join(changed), fix=fix)
