@@ -1,0 +1,228 @@
+"""From bytes to a `Verified`: who signed which manifest, where it is logged, and that these are the signed files.
+
+The steps, in the order they are taken; the numbers are repeated in the code:
+
+    (0) the trust root is fresh enough
+    (1) the bundle is read strictly: one envelope, one signature, one certificate, one log entry
+    (2) its log entry claims nothing that no signature covers
+    (3) its times are proven, and the trust root is narrowed to what was in use then
+    (4) sigstore: chain, SCT, inclusion proof, checkpoint, promise, signature, and entry and envelope agree
+    (5) what sigstore verified is byte for byte what was read in (1); the certificate names one signer
+    (6) the payload is an in-toto statement in canonical form
+    (7) its predicate is a skill manifest of a known version
+    (8) its subjects are exactly the files, by name and by digest
+
+What remains the caller's: whether this signer may vouch for this skill, here and now (`decide`). No clock is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import InitVar, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from skillwarrant_format import limits
+from skillwarrant_format.bundle import RawBundle
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import DigestMismatch, FilesMismatch, FormatError, SignatureInvalid, WrongPredicate
+from skillwarrant_format.manifest import PREDICATE_TYPE, SkillManifest
+from skillwarrant_format.observation import LogPlace, TrustUsed
+from skillwarrant_format.snapshot import Snapshot
+from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
+from skillwarrant_format.strict_json import loads_object
+
+from skillwarrant_verify.certificate import Signer, read_signer
+from skillwarrant_verify.evidence import Evidence
+from skillwarrant_verify.log_entry import place_in_log
+from skillwarrant_verify.sigstore_light import Signed, verify_envelope
+from skillwarrant_verify.trust import TrustRoot
+from skillwarrant_verify.trusted_root import Window
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+__all__ = ["Signature", "Signer", "Verified", "verify", "verify_signature"]
+
+_SEAL: Final = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A payload and the proof of who signed it. It may be any tool's: a warrant is only what `verify` returns.
+
+    Args:
+        payload: the signed bytes; `payload_type` is signed with them.
+        signer: from the certificate.
+        log: where the signature is logged.
+        bundle: SHA-256 of the bundle's bytes.
+        signed_at: the earliest proven time of the signature.
+        certificate: when the signing certificate was valid.
+        trust: the root that verified it.
+    """
+
+    payload_type: str
+    payload: bytes
+    signer: Signer
+    log: LogPlace
+    bundle: Digest
+    signed_at: datetime
+    certificate: Window
+    trust: TrustUsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A skill manifest of which everything in this module's docstring holds. Built by `verify` only.
+
+    `dataclasses.replace` and a constructor call without this module's seal raise TypeError.
+    """
+
+    statement: Statement
+    manifest: SkillManifest
+    signer: Signer
+    log: LogPlace
+    bundle: Digest
+    signed_at: datetime
+    certificate: Window
+    trust: TrustUsed
+    seal: InitVar[object]
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("a Verified is made by skillwarrant_verify.signature.verify, and by nothing else")
+
+
+def verify(snapshot: Snapshot, bundle: bytes, trust: TrustRoot, *, now: datetime) -> Verified:
+    """Verify a manifest and the files it is for.
+
+    Args:
+        snapshot: every file of the adapter.
+        bundle: the bundle's bytes.
+        trust: whose signatures count.
+        now: the host's time, for the age of the trust root.
+
+    Raises:
+        FormatError: the bundle or statement is malformed.
+        SignatureInvalid, NotLogged: it does not verify.
+        WrongPredicate: it verifies and is no skill manifest.
+        FilesMismatch, DigestMismatch: the files are not the signed ones.
+        TrustError: the trust root is stale or unusable.
+        Unavailable: sigstore failed in a way that is no answer.
+    """
+    signature = verify_signature(bundle, trust, now=now)
+    statement = _statement(signature)
+    manifest = SkillManifest.parse(statement)  # (7)
+    _check_files(statement, snapshot)
+    return Verified(
+        statement=statement,
+        manifest=manifest,
+        signer=signature.signer,
+        log=signature.log,
+        bundle=signature.bundle,
+        signed_at=signature.signed_at,
+        certificate=signature.certificate,
+        trust=signature.trust,
+        seal=_SEAL,
+    )
+
+
+def verify_signature(bundle: bytes, trust: TrustRoot, *, now: datetime) -> Signature:
+    """Verify who signed a payload and that it is logged, whatever the payload says: steps (0) to (5).
+
+    Raises:
+        FormatError, SignatureInvalid, NotLogged, TrustError, Unavailable: as `verify`.
+    """
+    trust.require_fresh(now)  # (0)
+    raw = RawBundle.parse(bundle)  # (1)
+    place = place_in_log(raw.entry)  # (2)
+    evidence = Evidence.gather(raw, trust.root, trust.source)  # (3)
+    holder = _Holder(raw.certificate)
+    signed = verify_envelope(raw.raw, evidence.root, holder)  # (4)
+    signer, window = holder.proven()
+    _check_same(signed, raw)  # (5)
+    return Signature(
+        payload_type=signed.payload_type,
+        payload=signed.payload,
+        signer=signer,
+        log=place,
+        bundle=raw.digest,
+        signed_at=evidence.signed_at,
+        certificate=window,
+        trust=trust.used(),
+    )
+
+
+class _Holder:
+    """sigstore's policy seam: learns who holds the certificate that sigstore verifies, and that it is ours."""
+
+    def __init__(self, certificate: bytes) -> None:
+        self._expected = certificate
+        self._found: tuple[Signer, Window] | None = None
+
+    def verify(self, cert: Certificate) -> None:
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        if cert.public_bytes(Encoding.DER) != self._expected:
+            raise SignatureInvalid("sigstore read another certificate than was checked")
+        self._found = read_signer(cert), Window(cert.not_valid_before_utc, cert.not_valid_after_utc)
+
+    def proven(self) -> tuple[Signer, Window]:
+        """Only after sigstore has returned."""
+        if self._found is None:
+            raise SignatureInvalid("sigstore did not check the certificate's holder")
+        return self._found
+
+
+def _check_same(signed: Signed, raw: RawBundle) -> None:
+    """Two readers of the same JSON must have seen the same envelope."""
+    envelope = raw.envelope
+    if (signed.payload_type, signed.payload) != (envelope.payload_type, envelope.payload):
+        raise SignatureInvalid("sigstore read another payload than was checked")
+
+
+def _statement(signature: Signature) -> Statement:
+    """(6); a payload that other tools made for another purpose is told as that, and not as malformed."""
+    if signature.payload_type != PAYLOAD_TYPE:
+        raise WrongPredicate("the bundle signs no statement", expected=PAYLOAD_TYPE, found=signature.payload_type)
+    document = loads_object(signature.payload, what="statement", limit=limits.MAX_STATEMENT_BYTES)
+    try:
+        return Statement.parse(signature.payload)
+    except FormatError:
+        kind = document.get("predicateType")
+        if isinstance(kind, str) and kind != PREDICATE_TYPE:
+            raise WrongPredicate("the bundle signs something else", expected=PREDICATE_TYPE, found=kind) from None
+        raise
+
+
+def _check_files(statement: Statement, snapshot: Snapshot) -> None:
+    """(8)"""
+    signed = {subject.name: subject.digest for subject in statement.subjects}
+    if unsigned := snapshot.files.keys() - signed.keys():
+        raise FilesMismatch(
+            "the adapter has files that nobody signed",
+            expected="only signed files",
+            found=_some(unsigned),
+            fix="Remove them, or get the adapter again from its publisher.",
+        )
+    if missing := signed.keys() - snapshot.files.keys():
+        raise FilesMismatch(
+            "signed files are missing",
+            expected=_some(missing),
+            found=f"{len(snapshot.files)} files",
+            fix="Get the adapter again from its publisher.",
+        )
+    for name, file in snapshot.files.items():
+        if file.digest != signed[name]:
+            raise DigestMismatch(
+                f"{name!r} is not the file that was signed",
+                expected=str(signed[name]),
+                found=str(file.digest),
+                fix="Get the adapter again from its publisher; if it is the same, do not use it.",
+            )
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    rest = len(ordered) - 5
+    return ", ".join(ordered[:5]) + (f" and {rest} more" if rest > 0 else "")
