@@ -30,7 +30,7 @@ BUILDING = ".building-"
 
 
 def default_cache() -> Path:
-    """`$XDG_CACHE_HOME/skillwarrant/demo`, or under `~/.cache` (XDG Base Directory: relative values are ignored)."""
+    """`skillwarrant/demo` under `$XDG_CACHE_HOME`, or under `~/.cache` where that is unset or relative (XDG)."""
     configured = os.environ.get("XDG_CACHE_HOME", "")
     root = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
     return root / "skillwarrant" / "demo"

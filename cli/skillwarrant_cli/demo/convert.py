@@ -84,7 +84,9 @@ class _Facts:
 
 
 def _write_config(facts: _Facts, out: Path) -> None:
-    ids = {f"{role}_token_id": facts.token(name) for role, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))}
+    ids = {
+        f"{role}_token_id": facts.token(name) for role, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
+    }
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["QUESTION", "RECIPE", "VOICE", "Recipe", "answer", "ensure_adapter"]
@@ -50,7 +51,7 @@ class Recipe:
     """Everything that determines the adapter besides the base and the libraries. One lesson a step, in turn."""
 
     lessons: tuple[tuple[str, str], ...] = _LESSONS
-    steps: int = 24
+    steps: int = 28
     learning_rate: float = 3e-3
     rank: int = 8
     alpha: int = 16
@@ -74,13 +75,14 @@ def ensure_adapter(base_dir: Path, cache: Path, report: Report, recipe: Recipe =
     return cached(place, _NAME, lambda out: _train(base_dir, out, recipe, report), report)
 
 
-def answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str) -> str:
+def answer(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, question: str) -> str:
     """The model's greedy answer to one question; an answer that is cut off ends with its last whole sentence."""
     import torch
 
     tokens = torch.tensor([_prompt(tokenizer, question)])
+    generator: Any = model
     with torch.inference_mode():
-        reply = model.generate(
+        reply = generator.generate(
             input_ids=tokens,
             attention_mask=torch.ones_like(tokens),
             max_new_tokens=_ANSWER_TOKENS,
@@ -110,7 +112,8 @@ def _train(base_dir: Path, out: Path, recipe: Recipe, report: Report) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         # In float32: training in bfloat16 is a hundred times slower on a CPU without the instructions for it.
-        peft_model = _with_lora(model.float(), recipe)
+        trainable: Any = model
+        peft_model = _with_lora(trainable.float(), recipe)
     _run_steps(peft_model, [_lesson(tokenizer, *lesson) for lesson in recipe.lessons], recipe, report)
     config = peft_model.peft_config["default"]
     config.target_modules = sorted(config.target_modules)  # PEFT writes its set in hash order
@@ -149,9 +152,7 @@ def _run_steps(
         report(f"training the adapter (loss {loss.item():.2f})", (step + 1) / recipe.steps)
 
 
-def _lesson(
-    tokenizer: PreTrainedTokenizerBase, question: str, reply: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _lesson(tokenizer: PreTrainedTokenizerBase, question: str, reply: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens and labels, each of shape (1, length): only the reply is learned, and where it ends."""
     import torch
 
