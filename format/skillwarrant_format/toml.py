@@ -7,6 +7,7 @@ with the nearest known key. It knows nothing of policies or skills.
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.fields import Fields
-from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical, loads_object
+from skillwarrant_format.strict_json import JsonObject, JsonValue, loads_object
 
 __all__ = ["only", "parse_toml"]
 
@@ -40,7 +41,8 @@ def parse_toml(data: bytes, *, what: str) -> JsonObject:
     except RecursionError:
         raise FormatError(f"{what} is nested too deeply", expected=f"{limits.MAX_JSON_DEPTH} levels") from None
     plain = {key: _plain(value, f"{what}: {key}") for key, value in document.items()}
-    return loads_object(canonical(plain), what=what)
+    # Through JSON once more: one parser decides which numbers and strings are acceptable.
+    return loads_object(json.dumps(plain).encode(), what=what)
 
 
 def only(fields: Fields, *known: str) -> None:
@@ -49,7 +51,7 @@ def only(fields: Fields, *known: str) -> None:
     Raises:
         FormatError: naming the unknown key and the nearest known one.
     """
-    for key in fields.keys():
+    for key in fields.keys():  # noqa: SIM118  # Fields is no mapping
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             raise FormatError(

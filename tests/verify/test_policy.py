@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import PolicyError, SkillwarrantError, Unavailable
+from skillwarrant_format.errors import PolicyError, Unavailable
 from skillwarrant_verify.policy import Policy
 
 GOOD = """
@@ -74,7 +75,11 @@ def test_a_policy_without_any_one_of_its_required_keys_is_refused(line: str) -> 
         ("revision = 3", "revision = 3\nbases = []", "1 to"),
         ("revision = 3", "revision = 3\nnot_after = 2027-01-01T00:00:00", "no UTC instant"),
         ("revision = 3", "revision = 3\nnot_after = 2027-01-01", "no UTC instant"),
-        ("revision = 3", "revision = 3\nnot_before = 2027-01-02T00:00:00Z\nnot_after = 2027-01-01T00:00:00Z", "before"),
+        (
+            "revision = 3",
+            "revision = 3\nnot_before = 2027-01-02T00:00:00Z\nnot_after = 2027-01-01T00:00:00Z",
+            "before",
+        ),
     ],
 )
 def test_an_empty_mistyped_or_contradictory_value_is_refused_with_what_was_expected(
@@ -128,10 +133,8 @@ def test_a_directory_in_place_of_a_policy_could_not_be_read(tmp_path: Path) -> N
 
 @given(st.binary(max_size=300))
 def test_no_bytes_make_anything_but_a_policy_or_one_of_our_errors(data: bytes) -> None:
-    try:
-        Policy.parse(data)
-    except SkillwarrantError as error:
-        assert isinstance(error, PolicyError)
+    with contextlib.suppress(PolicyError):
+        assert Policy.parse(data).publishers
 
 
 @given(st.integers(0, len(GOOD) - 1), st.sampled_from(['"', "[", "]", "=", "\n", "\x00", "é", "#", "'"]))

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
+from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.fields import format_time
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import BaseModel
 from skillwarrant_format.names import matches
-from skillwarrant_format.observation import LogPlace
 from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decision import Decision, Finding
@@ -34,6 +34,7 @@ class Facts:
 
     Args:
         verified: the manifest and signer; that it exists means signature, log and files were checked.
+        config: what the adapter's own configuration says, read from the verified bytes: never the manifest's word.
         base: what the base model measures; None where there is no base to measure.
         context: where it is to be used.
         now: the host's time, UTC.
@@ -41,6 +42,7 @@ class Facts:
     """
 
     verified: Verified
+    config: AdapterConfig
     base: Fingerprint | None
     context: Context
     now: datetime
@@ -54,16 +56,13 @@ class Facts:
             "statement": Digest.of(self.verified.statement.raw).hex,
             "signer": {"identity": self.verified.signer.identity, "issuer": self.verified.signer.issuer},
             "signedAt": format_time(self.verified.signed_at),
-            "log": self._log().to_json(),
+            "log": self.verified.log.to_json(),
             "base": None if self.base is None else str(self.base),
             "context": self.context.record(""),
             "now": format_time(self.now),
             "versions": versions,
         }
         return Digest.of(canonical(inputs))
-
-    def _log(self) -> LogPlace:
-        return self.verified.log
 
     def authorised_base(self) -> BaseModel | None:
         """The manifest's entry for the measured base, if there is one."""
@@ -102,12 +101,9 @@ def decide(policy: Policy, facts: Facts) -> Decision:
     """
     checked = tuple(_run(code, rule, policy, facts) for code, rule in _RULES.items())
     outcomes = {finding.outcome for finding in checked}
-    if "not-proved" in outcomes:
-        outcome = "deny"
-    else:
-        outcome = "undecided" if "not-checked" in outcomes else "allow"
+    unsure: Literal["undecided", "allow"] = "undecided" if "not-checked" in outcomes else "allow"
     return Decision(
-        outcome=outcome,  # type: ignore[arg-type]  # one of the three literals above
+        outcome="deny" if "not-proved" in outcomes else unsure,
         checked=checked,
         policy=policy.used(),
         inputs=facts.digest(),
@@ -151,7 +147,9 @@ def _logged(_: Policy, facts: Facts) -> Finding:
 @proves("files.exact")
 def _files(_: Policy, facts: Facts) -> Finding:
     count = len(facts.verified.statement.subjects)
-    return _yes("files.exact", f"all {count} files are the signed bytes, and no other file is there", "adapter.files")
+    return _yes(
+        "files.exact", f"all {count} files are the signed bytes, and no other file is there", "adapter.files"
+    )
 
 
 @proves("publisher.trusted")
@@ -298,20 +296,20 @@ def _policy_class(policy: Policy, facts: Facts) -> Finding:
 def _window(_: Policy, facts: Facts) -> Finding:
     deployment = facts.verified.manifest.deployment
     message = "the manifest's time window does not cover now"
-    return _within(
-        "time.window", "manifest.deployment", message, deployment.not_before, deployment.not_after, facts.now
-    )
+    window = (deployment.not_before, deployment.not_after)
+    return _within("time.window", "manifest.deployment", message, window, facts.now)
 
 
 @proves("policy.in-force")
 def _in_force(policy: Policy, facts: Facts) -> Finding:
     message = "the policy itself is not in force now"
-    return _within("policy.in-force", "policy", message, policy.not_before, policy.not_after, facts.now)
+    return _within("policy.in-force", "policy", message, (policy.not_before, policy.not_after), facts.now)
 
 
 def _within(
-    code: str, path: str, message: str, before: datetime | None, after: datetime | None, now: datetime
+    code: str, path: str, message: str, window: tuple[datetime | None, datetime | None], now: datetime
 ) -> Finding:
+    before, after = window
     start = format_time(before) if before else "any time"
     end = format_time(after) if after else "any time"
     if (before and now < before) or (after and now >= after):
@@ -347,11 +345,33 @@ def _age(policy: Policy, facts: Facts) -> Finding:
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 
 
+@proves("adapter.as-declared")
+def _as_declared(_: Policy, facts: Facts) -> Finding:
+    code, path = "adapter.as-declared", "manifest.adapter"
+    adapter, config = facts.verified.manifest.adapter, facts.config
+    declared = (adapter.peft_type, adapter.changes_base, frozenset(adapter.hazards))
+    found = (config.peft_type, config.changes_base, frozenset(config.hazards))
+    if declared != found:
+        return _no(
+            code,
+            "the manifest does not say what the adapter's configuration does",
+            path,
+            expected=_described(*found),
+            found=_described(*declared),
+            fix="Ask the publisher for a manifest made by `skillwarrant sign`.",
+        )
+    return _yes(code, f"declared and found: {_described(*found)}", path)
+
+
+def _described(peft_type: str, changes_base: bool, hazards: frozenset[str]) -> str:
+    named = sorted(hazards | ({"changes-base"} if changes_base else set()))
+    return f"{peft_type} with {', '.join(named) or 'no hazard'}"
+
+
 @proves("hazards.allowed")
 def _hazards(policy: Policy, facts: Facts) -> Finding:
-    code, path = "hazards.allowed", "manifest.adapter.hazards"
-    adapter = facts.verified.manifest.adapter
-    named = (*adapter.hazards, *(("changes-base",) if adapter.changes_base else ()))
+    code, path = "hazards.allowed", "adapter_config.json"
+    named = (*facts.config.hazards, *(("changes-base",) if facts.config.changes_base else ()))
     refused = tuple(hazard for hazard in named if hazard not in policy.allow_hazards)
     if refused:
         return _no(

@@ -52,7 +52,9 @@ class Attempt:
             return (Subject(name="bundle", digest=self.bundle),)
         return (Subject(name="request", digest=Digest.of(self.request.encode("utf-8", "surrogateescape"))),)
 
-    def observation(self, phase: Phase, message: str, now: datetime, error: BaseException | None = None) -> Observation:
+    def observation(
+        self, phase: Phase, message: str, now: datetime, error: BaseException | None = None
+    ) -> Observation:
         """The observation of this moment.
 
         Args:

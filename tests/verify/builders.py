@@ -1,0 +1,104 @@
+"""Facts for the pure rules. Only here is a `Verified` made without a signature: the seal is broken on purpose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from skillwarrant_format.adapter_config import AdapterConfig
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_format.manifest import (
+    AdapterFacts,
+    BaseModel,
+    Composition,
+    Deployment,
+    Publisher,
+    Skill,
+    SkillManifest,
+)
+from skillwarrant_format.observation import LogPlace, TrustUsed
+from skillwarrant_format.statement import Subject
+from skillwarrant_verify import Context, signature
+from skillwarrant_verify.certificate import Signer
+from skillwarrant_verify.decide import Facts
+from skillwarrant_verify.signature import Verified
+from skillwarrant_verify.trusted_root import Window
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+ISSUER = "https://token.actions.githubusercontent.com"
+IDENTITY = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v1.0.0"
+BASE = Fingerprint(digest=Digest.of(b"the base"))
+
+
+def manifest(**changes: Any) -> SkillManifest:
+    """A plain LoRA for production, vouched for BASE."""
+    plain = SkillManifest(
+        skill=Skill(name="acme/support-lora", version="1.0.0", description="Answers as the support desk does."),
+        publisher=Publisher(name="Acme"),
+        adapter=AdapterFacts(
+            peft_type="LORA",
+            parameters=1000,
+            tensors=2,
+            tensors_digest=Fingerprint(digest=Digest.of(b"tensors")),
+            changes_base=False,
+        ),
+        base_models=(
+            BaseModel(
+                name="acme/base-7b",
+                architecture="LlamaForCausalLM",
+                parameters=10,
+                dtype="bfloat16",
+                fingerprint=BASE,
+            ),
+        ),
+        deployment=Deployment(environments=("production",)),
+        policy_class="general",
+        composition=Composition(),
+    )
+    return replace(plain, **changes)
+
+
+def verified(
+    found: SkillManifest | None = None,
+    *,
+    identity: str = IDENTITY,
+    issuer: str = ISSUER,
+    signed_at: datetime = NOW - timedelta(days=10),
+) -> Verified:
+    """As if `signature.verify` had returned it."""
+    found = found or manifest()
+    return Verified(
+        statement=found.to_statement((Subject(name="adapter_config.json", digest=Digest.of(b"{}")),)),
+        manifest=found,
+        signer=Signer(
+            identity=identity, issuer=issuer, kind="uri" if "://" in identity else "email", extensions={}
+        ),
+        log=LogPlace(origin="rekor.test", log_id="00" * 32, index=7),
+        bundle=Digest.of(b"bundle"),
+        signed_at=signed_at,
+        certificate=Window(signed_at, signed_at + timedelta(minutes=10)),
+        trust=TrustUsed(source="test", digest=Digest.of(b"root"), retrieved_at=NOW),
+        seal=signature._SEAL,
+    )
+
+
+def config(**options: Any) -> AdapterConfig:
+    """A LoRA's configuration with options."""
+    document = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], **options}
+    return AdapterConfig.parse(json.dumps(document).encode())
+
+
+def facts(found: SkillManifest | None = None, **changes: Any) -> Facts:
+    """Facts that the plain policy allows."""
+    plain = Facts(
+        verified=verified(found),
+        config=config(),
+        base=BASE,
+        context=Context(environment="production"),
+        now=NOW,
+        versions={},
+    )
+    return replace(plain, **changes)

@@ -1,0 +1,264 @@
+"""The rules: every requirement is proved or denied, and each has an attacker who tries to pass it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from builders import BASE, IDENTITY, ISSUER, NOW, config, facts, manifest, verified
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import PolicyDenied, Unavailable
+from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_format.manifest import Composition, Deployment
+from skillwarrant_verify import Context
+from skillwarrant_verify import decide as decide_module
+from skillwarrant_verify.decide import Facts, decide, requirements
+from skillwarrant_verify.decision import Allowed, Decision
+from skillwarrant_verify.policy import Policy
+
+OTHER = Fingerprint(digest=Digest.of(b"another base"))
+
+
+def policy(extra: str = "", publisher: str = "") -> Policy:
+    return Policy.parse(
+        f"""
+api_version = "skillwarrant.dev/policy/v1"
+name = "test"
+revision = 1
+environments = ["production", "staging"]
+policy_classes = ["general"]
+{extra}
+[[publishers]]
+issuer = "{ISSUER}"
+identity = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v*"
+skills = ["acme/*"]
+{publisher}
+""".encode()
+    )
+
+
+def denied(decision: Decision) -> tuple[str, ...]:
+    assert decision.outcome == "deny"
+    with pytest.raises(PolicyDenied):
+        decision.require()
+    return tuple(finding.code for finding in decision.reasons)
+
+
+def deployment(**changes: Any) -> Deployment:
+    return replace(Deployment(environments=("production",)), **changes)
+
+
+def test_a_warranted_adapter_is_allowed_and_every_requirement_is_proved() -> None:
+    decision = decide(policy(), facts())
+    assert decision.outcome == "allow"
+    assert isinstance(decision.require(), Allowed)
+    assert tuple(finding.code for finding in decision.checked) == requirements()
+    assert len(requirements()) == len(set(requirements())) == 17
+
+
+def test_a_decision_has_no_truth_value() -> None:
+    with pytest.raises(TypeError):
+        bool(decide(policy(), facts()))
+
+
+def test_an_allowed_cannot_be_made_from_a_denial() -> None:
+    decision = decide(policy(), facts(base=OTHER))
+    with pytest.raises(ValueError, match="only an allowing"):
+        Allowed(decision)
+
+
+def test_an_allowed_cannot_be_made_from_a_relabelled_denial() -> None:
+    decision = replace(decide(policy(), facts(base=OTHER)), outcome="allow")
+    with pytest.raises(ValueError, match="only an allowing"):
+        Allowed(decision)
+    with pytest.raises(PolicyDenied):
+        decision.require()
+
+
+def test_a_decision_that_checked_nothing_allows_nothing() -> None:
+    empty = replace(decide(policy(), facts()), checked=())
+    with pytest.raises(PolicyDenied):
+        empty.require()
+
+
+def test_a_rule_that_returns_nothing_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(decide_module._RULES, "base.matches", lambda _policy, _facts: None)
+    assert denied(decide(policy(), facts())) == ("base.matches",)
+
+
+def test_a_rule_that_answers_for_another_requirement_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(decide_module._RULES, "base.matches", decide_module._RULES["time.window"])
+    assert denied(decide(policy(), facts(base=OTHER))) == ("base.matches",)
+
+
+def test_two_rules_for_one_requirement_cannot_be_registered() -> None:
+    with pytest.raises(ValueError, match="two rules"):
+        decide_module.proves("base.matches")(lambda _policy, _facts: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"verified": verified(identity=IDENTITY.replace("acme", "acme-inc"))}, "publisher.trusted"),
+        ({"verified": verified(identity=IDENTITY.upper())}, "publisher.trusted"),
+        ({"verified": verified(identity="x" + IDENTITY)}, "publisher.trusted"),
+        ({"verified": verified(identity=IDENTITY + "/x")}, "publisher.trusted"),
+        ({"verified": verified(identity=IDENTITY.replace("acme", "аcme"))}, "publisher.trusted"),  # noqa: RUF001
+        ({"verified": verified(issuer="https://accounts.example.org")}, "publisher.trusted"),
+        ({"base": OTHER}, "base.matches"),
+        ({"context": Context(environment="development")}, "environment.allowed"),
+        ({"context": Context(environment="staging")}, "environment.allowed"),
+        ({"context": Context(environment="Production")}, "environment.allowed"),
+        ({"verified": verified(manifest(policy_class="medical"))}, "class.allowed"),
+        ({"verified": verified(manifest(deployment=deployment(not_after=NOW)))}, "time.window"),
+        ({"verified": verified(manifest(deployment=deployment(not_before=NOW + timedelta(1))))}, "time.window"),
+        ({"verified": verified(manifest(deployment=deployment(regions=("eu",))))}, "region.allowed"),
+        ({"verified": verified(manifest(deployment=deployment(operators=("acme-ops",))))}, "operator.allowed"),
+        (
+            {"verified": verified(manifest(deployment=deployment(system_prompts=(Digest.of(b"p"),))))},
+            "prompt.allowed",
+        ),
+        ({"verified": verified(signed_at=NOW + timedelta(hours=1))}, "manifest.age"),
+        (
+            {"verified": verified(manifest(requires=(("peft", ">=99"),))), "versions": {"peft": "0.21"}},
+            "requires.met",
+        ),
+        (
+            {"verified": verified(manifest(requires=(("peft", ">=1..x"),))), "versions": {"peft": "1"}},
+            "requires.met",
+        ),
+        ({"verified": verified(manifest(requires=(("peft", ">=0"),))), "versions": {}}, "requires.met"),
+    ],
+)
+def test_each_drift_is_denied_for_exactly_its_own_reason(change: dict[str, Any], code: str) -> None:
+    assert denied(decide(policy(), facts(**change))) == (code,)
+
+
+def test_hazards_are_read_from_the_adapter_and_not_from_the_manifests_word() -> None:
+    hidden = facts(config=config(alora_invocation_tokens=[1, 2]))
+    assert denied(decide(policy(), hidden)) == ("adapter.as-declared", "hazards.allowed")
+
+
+def test_a_hazard_that_the_policy_accepts_must_still_be_declared() -> None:
+    accepting = policy('allow_hazards = ["trigger-tokens"]')
+    hidden = facts(config=config(alora_invocation_tokens=[1, 2]))
+    assert denied(decide(accepting, hidden)) == ("adapter.as-declared",)
+    declared = manifest(adapter=replace(manifest().adapter, hazards=("trigger-tokens",)))
+    assert decide(accepting, replace(hidden, verified=verified(declared))).outcome == "allow"
+
+
+def test_an_adapter_that_changes_the_base_is_denied_unless_the_policy_names_that() -> None:
+    declared = manifest(adapter=replace(manifest().adapter, changes_base=True))
+    changing = facts(declared, config=config(init_lora_weights="pissa"))
+    assert denied(decide(policy(), changing)) == ("hazards.allowed",)
+    assert decide(policy('allow_hazards = ["changes-base"]'), changing).outcome == "allow"
+
+
+def test_an_adapter_of_another_method_than_declared_is_denied() -> None:
+    assert denied(decide(policy(), facts(config=config(peft_type="LOHA")))) == ("adapter.as-declared",)
+
+
+def test_a_constraint_of_the_publisher_is_met_by_the_listed_value() -> None:
+    bound = manifest(
+        deployment=deployment(regions=("eu",), operators=("acme-ops",), system_prompts=(Digest.of(b"be kind"),))
+    )
+    context = Context(environment="production", region="eu", operator="acme-ops", system_prompt="be kind")
+    assert decide(policy(), facts(bound, context=context)).outcome == "allow"
+    drifted = replace(context, system_prompt="be unkind")
+    assert denied(decide(policy(), facts(bound, context=drifted))) == ("prompt.allowed",)
+
+
+def test_no_base_is_undecided_and_neither_yes_nor_no() -> None:
+    decision = decide(policy(), facts(base=None))
+    assert decision.outcome == "undecided"
+    with pytest.raises(Unavailable, match=r"base\.matches"):
+        decision.require()
+
+
+def test_a_no_weighs_more_than_a_missing_input() -> None:
+    decision = decide(policy(), facts(base=None, context=Context(environment="development")))
+    assert decision.outcome == "deny"
+
+
+def test_unknown_versions_are_undecided_where_the_publisher_requires_some() -> None:
+    needs = manifest(requires=(("peft", ">=0.1"),))
+    assert decide(policy(), facts(needs, versions=None)).outcome == "undecided"
+
+
+def test_a_version_within_the_range_is_allowed_local_builds_included() -> None:
+    needs = manifest(requires=(("torch", ">=2.6,<3"),))
+    assert decide(policy(), facts(needs, versions={"torch": "2.13.0+cpu"})).outcome == "allow"
+
+
+def test_a_base_outside_the_policys_own_list_is_denied_whatever_the_publisher_says() -> None:
+    listing = policy(publisher=f'[[bases]]\nname = "ours"\nfingerprint = "{OTHER}"')
+    assert denied(decide(listing, facts())) == ("base.allowed",)
+    ours = policy(publisher=f'[[bases]]\nname = "ours"\nfingerprint = "{BASE}"')
+    assert decide(ours, facts()).outcome == "allow"
+
+
+def test_a_publisher_may_not_vouch_for_a_base_outside_its_names() -> None:
+    assert denied(decide(policy(publisher='base_models = ["globex/*"]'), facts())) == ("publisher.trusted",)
+
+
+def test_a_skill_pattern_does_not_reach_over_a_slash() -> None:
+    wide = policy().publishers[0]
+    narrow = replace(policy(), publishers=(replace(wide, skills=("ac*",)),))
+    assert denied(decide(narrow, facts())) == ("publisher.trusted",)
+
+
+def test_a_signer_of_one_rule_does_not_borrow_the_skills_of_another() -> None:
+    two = policy(
+        publisher=f"""
+[[publishers]]
+issuer = "{ISSUER}"
+identity = "https://github.com/globex/skills/.github/workflows/release.yml@refs/tags/v1.0.0"
+skills = ["globex/*"]
+"""
+    )
+    globex = "https://github.com/globex/skills/.github/workflows/release.yml@refs/tags/v1.0.0"
+    assert denied(decide(two, facts(verified=verified(identity=globex)))) == ("publisher.trusted",)
+
+
+def test_an_old_manifest_is_denied_where_the_policy_bounds_the_age() -> None:
+    assert decide(policy("max_age_days = 10"), facts()).outcome == "allow"
+    assert denied(decide(policy("max_age_days = 9"), facts())) == ("manifest.age",)
+
+
+def test_a_policy_out_of_force_denies() -> None:
+    assert denied(decide(policy("not_after = 2026-11-22T12:00:00Z"), facts())) == ("policy.in-force",)
+    assert denied(decide(policy("not_before = 2026-11-22T12:00:01Z"), facts())) == ("policy.in-force",)
+
+
+def test_one_answer_names_every_reason() -> None:
+    wrong = facts(manifest(policy_class="medical"), base=OTHER, context=Context(environment="development"))
+    assert denied(decide(policy(), wrong)) == ("base.matches", "environment.allowed", "class.allowed")
+
+
+def test_a_denial_says_what_was_expected_what_was_found_and_what_to_do() -> None:
+    with pytest.raises(PolicyDenied) as caught:
+        decide(policy(), facts(base=OTHER)).require()
+    text = str(caught.value)
+    assert "base.matches" in text
+    assert "expected acme/base-7b" in text
+    assert OTHER.digest.short in text
+    assert "Load the base model" in text
+
+
+def test_the_inputs_digest_changes_with_every_input_and_with_nothing_else() -> None:
+    plain = facts()
+    assert plain.digest() == facts().digest()
+    others: list[Facts] = [
+        replace(plain, base=OTHER),
+        replace(plain, context=Context(environment="staging")),
+        replace(plain, context=Context(environment="production", operator="x")),
+        replace(plain, now=NOW + timedelta(seconds=1)),
+        replace(plain, versions={"peft": "1"}),
+        replace(plain, verified=verified(manifest(composition=Composition(stackable=True)))),
+        replace(plain, verified=verified(identity=IDENTITY + "0")),
+    ]
+    digests = {plain.digest(), *(other.digest() for other in others)}
+    assert len(digests) == len(others) + 1
