@@ -94,7 +94,7 @@ def load_base(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
 def finetuned_one_step(model: PreTrainedModel) -> PreTrainedModel:
     """Another base of the same architecture and name: `model`'s weights after one SGD step. `model` is left alone.
 
-    The step is taken in float32: on a CPU without bfloat16 instructions it would take half a minute.
+    The step is taken in float32: on a CPU without AVX-512, training in bfloat16 took twenty times as long.
     """
     import torch
 
