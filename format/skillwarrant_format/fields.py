@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
+from skillwarrant_format.names import like
 from skillwarrant_format.strict_json import JsonObject, JsonValue, kind_of
 
 __all__ = ["Fields", "check_text", "format_time", "parse_time", "present"]
@@ -102,6 +103,12 @@ class Fields:
         """A required, non-empty, printable string; `multiline` allows newlines and tabs in it."""
         return check_text(self.value(key), self.at(key), limit, pattern, multiline=multiline)
 
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """A required string that is one of `choices`."""
+        if (found := self.text(key)) not in choices:
+            raise FormatError(f"{self.at(key)} is unknown", expected=" or ".join(choices), found=found)
+        return found
+
     def boolean(self, key: str) -> bool:
         """A required true or false."""
         found = self.value(key)
@@ -187,6 +194,10 @@ class Fields:
             raise FormatError(f"{self.at(key)} names something twice")
         return found
 
+    def listed(self, key: str, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
+        """An optional list of strings: nothing where it is absent. An empty one, which says "none", is refused."""
+        return self.maybe(key, lambda key: self.texts(key, least=1, pattern=pattern)) or ()
+
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """`read(key)` where the field is there, else None. A null is not "not there": it is refused."""
         return read(key) if key in self else None
@@ -244,5 +255,5 @@ def check_text(
     if not bare.isprintable():
         raise FormatError(f"{where} holds control characters", found=value)
     if pattern is not None and not pattern.fullmatch(value):
-        raise FormatError(f"{where} is malformed", expected=f"something like {pattern.pattern}", found=value)
+        raise FormatError(f"{where} is malformed", expected=like(pattern), found=value)
     return value

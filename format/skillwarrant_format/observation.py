@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, Self, TypeAlias, cast, get_args
 
+from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import FormatError, WrongPredicate
+from skillwarrant_format.errors import WrongPredicate
 from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_format.names import ACTIVATION
+from skillwarrant_format.observation_parts import Check, LogPlace, Outcome, Place, PolicyUsed, SkillSeen, TrustUsed
 from skillwarrant_format.statement import Statement, Subject
 from skillwarrant_format.strict_json import JsonObject, JsonValue
 
@@ -24,6 +27,7 @@ __all__ = [
     "Observation",
     "Outcome",
     "Phase",
+    "Place",
     "PolicyUsed",
     "SkillSeen",
     "TrustUsed",
@@ -32,142 +36,6 @@ __all__ = [
 PREDICATE_TYPE: Final = "https://skillwarrant.dev/skill-activation/v1"
 
 Phase: TypeAlias = Literal["intent", "activated", "refused", "failed", "deactivated"]
-Outcome: TypeAlias = Literal["proved", "not-proved", "not-checked"]
-
-
-def _choice(fields: Fields, key: str, choices: tuple[str, ...]) -> str:
-    if (found := fields.text(key)) not in choices:
-        raise FormatError(f"{fields.at(key)} is unknown", expected=" or ".join(choices), found=found)
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One requirement and what became of it."""
-
-    code: str
-    outcome: Outcome
-    message: str
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        return cls(
-            code=fields.text("code"),
-            outcome=cast("Outcome", _choice(fields, "outcome", get_args(Outcome))),
-            message=fields.text("message", limit=4096),
-        )
-
-    def to_json(self) -> JsonObject:
-        return {"code": self.code, "outcome": self.outcome, "message": self.message}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogPlace:
-    """Where a manifest's signature stands in its transparency log."""
-
-    origin: str
-    log_id: str
-    index: int
-    integrated_time: datetime | None = None
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        return cls(
-            origin=fields.text("origin"),
-            log_id=fields.text("logId"),
-            index=fields.integer("index"),
-            integrated_time=fields.maybe("integratedTime", fields.time),
-        )
-
-    def to_json(self) -> JsonObject:
-        found: dict[str, JsonValue] = {"origin": self.origin, "logId": self.log_id, "index": self.index}
-        if self.integrated_time is not None:
-            found["integratedTime"] = format_time(self.integrated_time)
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkillSeen:
-    """A verified manifest: which skill, whose signature, where logged."""
-
-    name: str
-    version: str
-    manifest: Digest
-    identity: str
-    issuer: str
-    log: LogPlace
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        signer = fields.object("signer")
-        return cls(
-            name=fields.text("name"),
-            version=fields.text("version"),
-            manifest=fields.digest("manifest"),
-            identity=signer.text("identity", limit=2048),
-            issuer=signer.text("issuer", limit=2048),
-            log=LogPlace.parse(fields.object("log")),
-        )
-
-    def to_json(self) -> JsonObject:
-        return {
-            "name": self.name,
-            "version": self.version,
-            "manifest": {"sha256": self.manifest.hex},
-            "signer": {"identity": self.identity, "issuer": self.issuer},
-            "log": self.log.to_json(),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyUsed:
-    """Which policy decided, by the digest of its exact bytes."""
-
-    name: str
-    revision: int
-    digest: Digest
-    engine: str
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        return cls(
-            name=fields.text("name"),
-            revision=fields.integer("revision"),
-            digest=fields.digest("digest"),
-            engine=fields.text("engine"),
-        )
-
-    def to_json(self) -> JsonObject:
-        return {
-            "name": self.name,
-            "revision": self.revision,
-            "digest": {"sha256": self.digest.hex},
-            "engine": self.engine,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustUsed:
-    """Which trust root verified, where it came from and when it was fetched."""
-
-    source: str
-    digest: Digest
-    retrieved_at: datetime
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        return cls(
-            source=fields.text("source", limit=2048),
-            digest=fields.digest("digest"),
-            retrieved_at=fields.time("retrievedAt"),
-        )
-
-    def to_json(self) -> JsonObject:
-        return {
-            "source": self.source,
-            "digest": {"sha256": self.digest.hex},
-            "retrievedAt": format_time(self.retrieved_at),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,18 +73,19 @@ class Observation:
 
         Raises:
             WrongPredicate: another predicate type or version.
-            FormatError: a field that is missing, mistyped or malformed.
+            FormatError: a field that is missing, mistyped, misspelt or malformed.
         """
         if statement.predicate_type != PREDICATE_TYPE:
             raise WrongPredicate("not an observation", expected=PREDICATE_TYPE, found=statement.predicate_type)
         fields = Fields(statement.predicate, "predicate")
         fields.object("context")
         fields.object("runtime")
-        return cls(
-            phase=cast("Phase", _choice(fields, "phase", get_args(Phase))),
-            activation=fields.text("activation"),
+        Place.parse(fields)
+        observation = cls(
+            phase=cast("Phase", fields.choice("phase", get_args(Phase))),
+            activation=fields.text("activation", pattern=ACTIVATION),
             time=fields.time("time"),
-            message=fields.text("message", limit=4096),
+            message=fields.text("message", limit=limits.MAX_MESSAGE_CHARS),
             adapter_name=fields.text("adapterName"),
             checks=tuple(Check.parse(item) for item in fields.objects("checks")),
             skills=tuple(SkillSeen.parse(item) for item in fields.objects("skills")),
@@ -227,6 +96,8 @@ class Observation:
             context=cast("JsonObject", fields.value("context")),
             runtime=cast("JsonObject", fields.value("runtime")),
         )
+        fields.refuse_lookalikes()
+        return observation
 
     def to_json(self) -> JsonObject:
         optional: dict[str, JsonValue] = {}
@@ -262,7 +133,7 @@ class Observation:
         Raises:
             FormatError: when the observation would not be accepted by `parse`.
         """
-        predicate = {**self.to_json(), "seq": seq, "previous": {"sha256": previous.hex}}
+        predicate = {**self.to_json(), **Place(seq=seq, previous=previous).to_json()}
         statement = Statement.build(subjects=subjects, predicate_type=PREDICATE_TYPE, predicate=predicate)
         type(self).parse(statement)
         return statement

@@ -14,9 +14,9 @@ from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.fields import Fields
-from skillwarrant_format.strict_json import JsonObject, canonical, loads_canonical
+from skillwarrant_format.strict_json import JsonObject, canonical, loads, loads_canonical
 
-__all__ = ["PAYLOAD_TYPE", "STATEMENT_TYPE", "Statement", "Subject"]
+__all__ = ["PAYLOAD_TYPE", "STATEMENT_TYPE", "Statement", "Subject", "read_predicate_type"]
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -34,7 +34,7 @@ class Subject:
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
-        """Raises FormatError for a missing name or a digest set without a well-formed sha256."""
+        """Raises FormatError for a missing name or a digest set that is not exactly one well-formed sha256."""
         return cls(name=fields.text("name", limit=limits.MAX_NAME_CHARS), digest=fields.digest("digest"))
 
 
@@ -42,13 +42,18 @@ class Subject:
 class Statement:
     """A statement whose `raw` bytes are the RFC 8785 form of everything else it says.
 
-    Build one with `Statement.build` or `Statement.parse`. There is no statement without a subject.
+    Build one with `Statement.build` or `Statement.parse`. There is no statement without a subject. Fields that
+    Statement v1 does not have are carried in `raw`, and mean nothing.
     """
 
     subjects: tuple[Subject, ...]
     predicate_type: str
     predicate: JsonObject
     raw: bytes
+
+    def __post_init__(self) -> None:
+        if not self.subjects:
+            raise FormatError("a statement needs a subject", expected="at least one", found="none")
 
     @classmethod
     def build(cls, *, subjects: Iterable[Subject], predicate_type: str, predicate: JsonObject) -> Self:
@@ -70,7 +75,7 @@ class Statement:
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read exactly what `build` can write.
+        """Read what `build` writes.
 
         Args:
             raw: the payload of an envelope, at most `limits.MAX_STATEMENT_BYTES`.
@@ -80,17 +85,34 @@ class Statement:
         """
         document = loads_canonical(raw, what="statement", limit=limits.MAX_STATEMENT_BYTES)
         fields = Fields(document, "statement")
-        if (found := fields.text("_type")) != STATEMENT_TYPE:
-            raise FormatError("not an in-toto statement", expected=STATEMENT_TYPE, found=found)
+        _require_statement(fields)
         subjects = tuple(Subject.parse(item) for item in fields.objects("subject", least=1, most=limits.MAX_FILES))
         names = [subject.name for subject in subjects]
         if names != sorted(set(names)):
             raise FormatError("statement.subject is not in order", expected="names sorted, none twice")
         predicate = fields.value("predicate")
         Fields(predicate, "predicate")
+        predicate_type = fields.text("predicateType")
+        fields.refuse_lookalikes()
         return cls(
             subjects=subjects,
-            predicate_type=fields.text("predicateType"),
+            predicate_type=predicate_type,
             predicate=predicate,  # type: ignore[arg-type]  # an object: Fields has just checked
             raw=raw,
         )
+
+
+def read_predicate_type(raw: bytes) -> str:
+    """What a payload says it is, in whatever encoding: to tell a foreign attestation from a malformed one of ours.
+
+    Raises:
+        FormatError: it is no in-toto Statement v1.
+    """
+    fields = Fields(loads(raw, what="statement", limit=limits.MAX_STATEMENT_BYTES), "statement")
+    _require_statement(fields)
+    return fields.text("predicateType")
+
+
+def _require_statement(fields: Fields) -> None:
+    if (found := fields.text("_type")) != STATEMENT_TYPE:
+        raise FormatError("not an in-toto statement", expected=STATEMENT_TYPE, found=found)

@@ -1,0 +1,170 @@
+"""The parts of an observation: what was checked, which skill was seen, which policy and which trust root decided.
+
+Nothing here decides; `observation` is the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Self, TypeAlias, cast, get_args
+
+from skillwarrant_format import limits
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.fields import Fields, format_time
+from skillwarrant_format.names import SEMVER, SKILL_NAME
+from skillwarrant_format.strict_json import JsonObject, JsonValue
+
+__all__ = ["Check", "LogPlace", "Outcome", "Place", "PolicyUsed", "SkillSeen", "TrustUsed"]
+
+Outcome: TypeAlias = Literal["proved", "not-proved", "not-checked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One requirement and what became of it."""
+
+    code: str
+    outcome: Outcome
+    message: str
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            code=fields.text("code"),
+            outcome=cast("Outcome", fields.choice("outcome", get_args(Outcome))),
+            message=fields.text("message", limit=limits.MAX_MESSAGE_CHARS),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {"code": self.code, "outcome": self.outcome, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPlace:
+    """Where a manifest's signature stands in its transparency log."""
+
+    origin: str
+    log_id: str
+    index: int
+    integrated_time: datetime | None = None
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            origin=fields.text("origin"),
+            log_id=Digest(fields.text("logId")).hex,
+            index=fields.integer("index"),
+            integrated_time=fields.maybe("integratedTime", fields.time),
+        )
+
+    def to_json(self) -> JsonObject:
+        found: dict[str, JsonValue] = {"origin": self.origin, "logId": self.log_id, "index": self.index}
+        if self.integrated_time is not None:
+            found["integratedTime"] = format_time(self.integrated_time)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillSeen:
+    """A verified manifest: which skill, whose signature, where logged."""
+
+    name: str
+    version: str
+    manifest: Digest
+    identity: str
+    issuer: str
+    log: LogPlace
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        signer = fields.object("signer")
+        return cls(
+            name=fields.text("name", limit=limits.MAX_SKILL_NAME_CHARS, pattern=SKILL_NAME),
+            version=fields.text("version", limit=limits.MAX_VERSION_CHARS, pattern=SEMVER),
+            manifest=fields.digest("manifest"),
+            identity=signer.text("identity", limit=limits.MAX_URI_CHARS),
+            issuer=signer.text("issuer", limit=limits.MAX_URI_CHARS),
+            log=LogPlace.parse(fields.object("log")),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "manifest": {"sha256": self.manifest.hex},
+            "signer": {"identity": self.identity, "issuer": self.issuer},
+            "log": self.log.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyUsed:
+    """Which policy decided, by the digest of its exact bytes."""
+
+    name: str
+    revision: int
+    digest: Digest
+    engine: str
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            name=fields.text("name"),
+            revision=fields.integer("revision"),
+            digest=fields.digest("digest"),
+            engine=fields.text("engine"),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "digest": {"sha256": self.digest.hex},
+            "engine": self.engine,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustUsed:
+    """Which trust root verified, where it came from and when it was fetched."""
+
+    source: str
+    digest: Digest
+    retrieved_at: datetime
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            source=fields.text("source", limit=limits.MAX_URI_CHARS),
+            digest=fields.digest("digest"),
+            retrieved_at=fields.time("retrievedAt"),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "source": self.source,
+            "digest": {"sha256": self.digest.hex},
+            "retrievedAt": format_time(self.retrieved_at),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an observation stands in the operator's own log.
+
+    Args:
+        seq: 0-based index.
+        previous: SHA-256 of the leaf before; 64 zeros for the first.
+    """
+
+    seq: int
+    previous: Digest
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """From the predicate itself: its fields `seq` and `previous`."""
+        return cls(seq=fields.integer("seq"), previous=fields.digest("previous"))
+
+    def to_json(self) -> JsonObject:
+        return {"seq": self.seq, "previous": {"sha256": self.previous.hex}}
