@@ -15,7 +15,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from skillwarrant_format.dsse import decode_base64
 from werkzeug.wrappers import Request, Response
 
 from skillwarrant_devstack.certificate import identity_of
@@ -23,6 +22,7 @@ from skillwarrant_devstack.ct import sign_with_timestamp
 from skillwarrant_devstack.http import RequestRefusedError, Route, body_fields, json_reply
 from skillwarrant_devstack.keys import Instance, key_usage
 from skillwarrant_devstack.tokens import AUDIENCE, Tokens
+from skillwarrant_format.dsse import decode_base64
 
 __all__ = ["Fulcio"]
 

@@ -11,11 +11,11 @@ import hashlib
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from skillwarrant_devstack.state import BANNER
 from skillwarrant_format.dsse import encode_base64
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.strict_json import JsonObject
-
-from skillwarrant_devstack.state import BANNER
 
 __all__ = ["genesis_v1", "genesis_v2"]
 

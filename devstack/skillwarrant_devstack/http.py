@@ -5,7 +5,6 @@ It knows nothing of what the services do.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import logging
@@ -13,16 +12,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
 
 from skillwarrant_format import limits
 from skillwarrant_format.errors import AuditError, FormatError, Unavailable, UsageError
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.strict_json import loads
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-from werkzeug.wrappers import Request, Response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -62,15 +62,6 @@ class _Request(Request):
 class _Handler(WSGIRequestHandler):
     timeout = IDLE_TIMEOUT
     disable_nagle_algorithm = True  # headers and body go out in two writes
-    live: ClassVar[set[socket.socket]]  # the server's open connections
-
-    def setup(self) -> None:
-        super().setup()
-        self.live.add(self.connection)
-
-    def finish(self) -> None:
-        self.live.discard(self.connection)
-        super().finish()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Not a line a request on somebody's terminal."""
@@ -120,13 +111,12 @@ class Server:
     def __init__(self, listener: socket.socket, routes: Iterable[Route]) -> None:
         port = listener.getsockname()[1]
         hosts = frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
-        self._live: set[socket.socket] = set()
         self._server: BaseWSGIServer = make_server(
             LOOPBACK,
             port,
             Application(routes, hosts),
             threaded=True,
-            request_handler=type("Handler", (_Handler,), {"live": self._live}),
+            request_handler=_Handler,
             fd=listener.fileno(),
         )
         listener.close()  # make_server has its own duplicate
@@ -143,14 +133,11 @@ class Server:
         self._thread.join()
 
     def stop(self) -> None:
-        """Take no more requests, on idle connections neither; those being answered go on."""
+        """Take no more requests; those being answered go on. Werkzeug closes a connection after each."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
-        for connection in tuple(self._live):
-            with contextlib.suppress(OSError):  # closed by its own thread meanwhile
-                connection.shutdown(socket.SHUT_RD)
 
 
 def bind(host: str, port: int) -> socket.socket:

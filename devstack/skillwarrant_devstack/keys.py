@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.strict_json import canonical, loads

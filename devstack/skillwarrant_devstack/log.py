@@ -9,13 +9,12 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from skillwarrant_devstack.journal import Journal
+from skillwarrant_devstack.merkle import Tree, leaf_hash
 from skillwarrant_format.dsse import decode_base64, encode_base64
 from skillwarrant_format.errors import AuditError, FormatError
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.strict_json import canonical, loads
-
-from skillwarrant_devstack.journal import Journal
-from skillwarrant_devstack.merkle import Tree, leaf_hash
 
 __all__ = ["Entry", "Log", "Proof"]
 

@@ -18,13 +18,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from skillwarrant_format.errors import UsageError
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from skillwarrant_devstack.http import RequestRefusedError, Route, json_reply
 from skillwarrant_devstack.tokens import AUDIENCE, ID_LIFETIME, Tokens
 from skillwarrant_devstack.workflow import SERVER, Workflow
+from skillwarrant_format.errors import UsageError
 
 __all__ = ["DEFAULT_USER", "Provider"]
 

@@ -14,10 +14,6 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from skillwarrant_format import limits
-from skillwarrant_format.dsse import Envelope, decode_base64, encode_base64
-from skillwarrant_format.fields import Fields
-from skillwarrant_format.strict_json import JsonObject, canonical
 from werkzeug.wrappers import Request, Response
 
 from skillwarrant_devstack import submitted
@@ -26,6 +22,10 @@ from skillwarrant_devstack.keys import log_id
 from skillwarrant_devstack.log import Log
 from skillwarrant_devstack.merkle import leaf_hash
 from skillwarrant_devstack.note import checkpoint_body, sign_note
+from skillwarrant_format import limits
+from skillwarrant_format.dsse import Envelope, decode_base64, encode_base64
+from skillwarrant_format.fields import Fields
+from skillwarrant_format.strict_json import JsonObject, canonical
 
 __all__ = ["RekorV1"]
 

@@ -14,16 +14,16 @@ from datetime import datetime
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from skillwarrant_format import limits
-from skillwarrant_format.dsse import decode_base64, encode_base64
-from skillwarrant_format.fields import Fields
-from skillwarrant_format.strict_json import JsonObject, canonical
 from werkzeug.wrappers import Request, Response
 
 from skillwarrant_devstack import submitted
 from skillwarrant_devstack.http import LOOPBACK, RequestRefusedError, Route, body_fields, json_reply
 from skillwarrant_devstack.log import Log
 from skillwarrant_devstack.note import checkpoint_body, sign_note
+from skillwarrant_format import limits
+from skillwarrant_format.dsse import decode_base64, encode_base64
+from skillwarrant_format.fields import Fields
+from skillwarrant_format.strict_json import JsonObject, canonical
 
 __all__ = ["ORIGIN", "RekorV2", "note_key_id"]
 

@@ -12,8 +12,6 @@ from socket import socket
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from skillwarrant_format.errors import Unavailable, UsageError
-
 from skillwarrant_devstack.fulcio import Fulcio
 from skillwarrant_devstack.genesis import genesis_v1, genesis_v2
 from skillwarrant_devstack.http import LOOPBACK, Route, Server, bind
@@ -27,6 +25,7 @@ from skillwarrant_devstack.tokens import Tokens
 from skillwarrant_devstack.trust import Endpoints, documents
 from skillwarrant_devstack.tsa import TimestampAuthority
 from skillwarrant_devstack.workflow import Workflow, WorkflowArguments
+from skillwarrant_format.errors import Unavailable, UsageError
 
 __all__ = ["Devstack"]
 

@@ -24,9 +24,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from skillwarrant_format.errors import AuditError, FormatError, Unavailable, UsageError
-
 from skillwarrant_devstack.keys import Instance
+from skillwarrant_format.errors import AuditError, FormatError, Unavailable, UsageError
 
 __all__ = ["BANNER", "State", "write_file"]
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.types import Options
-from skillwarrant_format.errors import shown
 
 from skillwarrant_devstack.http import RequestRefusedError
 from skillwarrant_devstack.keys import log_id
+from skillwarrant_format.errors import shown
 
 __all__ = ["AUDIENCE", "Tokens"]
 

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from skillwarrant_format.dsse import encode_base64
-from skillwarrant_format.fields import format_time
 
 from skillwarrant_devstack.keys import ORGANIZATION, Instance, log_id, public_der
 from skillwarrant_devstack.rekor_v2 import note_key_id
 from skillwarrant_devstack.tsa import PATH
+from skillwarrant_format.dsse import encode_base64
+from skillwarrant_format.fields import format_time
 
 __all__ = ["Endpoints", "documents"]
 

@@ -16,6 +16,7 @@ import requests
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from skillwarrant_devstack import Devstack
 from skillwarrant_devstack.merkle import node_hash
 

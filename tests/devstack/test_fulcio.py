@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sigstore._internal.sct import verify_sct
 from sigstore._internal.trust import KeyringPurpose
 from sigstore.models import TrustedRoot
+
 from skillwarrant_devstack import Devstack
 from skillwarrant_devstack.certificate import identity_of
 from skillwarrant_devstack.http import RequestRefusedError

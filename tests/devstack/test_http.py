@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rfc3161_client import TimestampRequestBuilder
+
 from skillwarrant_devstack import Devstack
 
 

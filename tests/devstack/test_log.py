@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from skillwarrant_devstack.journal import Journal
 from skillwarrant_devstack.log import Log
 from skillwarrant_devstack.merkle import leaf_hash
@@ -172,6 +173,21 @@ def test_every_acknowledged_entry_survives_kill_minus_nine(path: Path) -> None:
     assert log.size > max(acknowledged)
     assert all(log.root(index + 1).hex() == root for index, root in acknowledged.items())
     assert all(log.entry(index).body.startswith(b"%d " % index) for index in range(log.size))
+
+
+def test_nothing_of_an_entry_is_shown_before_it_is_durable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = filled(path, 1)
+    seen: list[object] = []
+    sync = os.fdatasync
+
+    def watch(fd: int) -> None:
+        seen.extend([log.size, log.find(leaf_hash(b"new")), len(log.hashes(0, 0, 9)), log.hashes(1, 0, 9)])
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", watch)
+    log.add(b"new", 0)
+    assert seen == [1, None, 1, []]
+    assert (log.size, len(log.hashes(0, 0, 9)), len(log.hashes(1, 0, 9))) == (2, 2, 1)
 
 
 def test_threads_get_distinct_places_and_proofs_that_hold(path: Path, includes: Callable[..., bool]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skillwarrant_devstack.merkle import EMPTY_ROOT, Tree, leaf_hash, node_hash
 
 ENTRIES = [

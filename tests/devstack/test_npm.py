@@ -19,6 +19,7 @@ from sigstore.dsse import Statement
 from sigstore.models import ClientTrustConfig
 from sigstore.oidc import IdentityToken
 from sigstore.sign import SigningContext
+
 from skillwarrant_devstack import Devstack
 
 HERE = Path(__file__).parent / "npm"

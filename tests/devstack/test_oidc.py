@@ -13,6 +13,7 @@ import jwt
 import pytest
 import requests
 from sigstore.oidc import IdentityError, IdentityToken, Issuer, detect_credential
+
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.errors import UsageError
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sigstore._internal.rekor.client import RekorClient
 from sigstore._internal.trust import KeyringPurpose
 from sigstore.models import TransparencyLogEntry, TrustedRoot
+
 from skillwarrant_devstack import Devstack
 from skillwarrant_devstack.merkle import leaf_hash
 
@@ -119,7 +120,8 @@ def attacks(key: Any, other: Any) -> Iterator[tuple[str, Proposed]]:
     digest = hashlib.sha256(b"other").hexdigest()
     yield "other digest", changed(rekord, "spec", "data", "hash", "value", to=digest)
     yield "short digest", changed(rekord, "spec", "data", "hash", "value", to="00")
-    yield "upper-case digest", changed(rekord, "spec", "data", "hash", "value", to=digest.upper())
+    shouted = hashlib.sha256(b"payload").hexdigest().upper()
+    yield "upper-case digest", changed(rekord, "spec", "data", "hash", "value", to=shouted)
     yield "weak digest", changed(rekord, "spec", "data", "hash", "algorithm", to="sha1")
     yield "other key", changed(rekord, "spec", "signature", "publicKey", "content", to=other.pem)
 

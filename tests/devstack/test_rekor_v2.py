@@ -21,14 +21,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from sigstore._internal.trust import KeyringPurpose
 from sigstore.models import TransparencyLogEntry, TrustedRoot
 from sigstore_models.rekor.v1 import TransparencyLogEntry as Inner
+from werkzeug.test import Client
+
 from skillwarrant_devstack import Devstack
 from skillwarrant_devstack.http import Application
 from skillwarrant_devstack.log import Log
 from skillwarrant_devstack.merkle import Tree, leaf_hash, node_hash
 from skillwarrant_devstack.rekor_v2 import RekorV2
-from werkzeug.test import Client
 
 Asked = dict[str, Any]
+P384 = ec.generate_private_key(ec.SECP384R1())
+RSA = rsa.generate_private_key(65537, 2048)
 
 
 @pytest.fixture
@@ -112,6 +115,41 @@ def changed(asked: Asked, *path: str, to: Any) -> Asked:
     return copy
 
 
+def certificate_of(key: Any, *, carried: int = 0) -> str:
+    """A certificate for the key, with that many bytes to carry."""
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(carried))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(x509.Name([]))
+        .public_key(key.private.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2027, 1, 1, tzinfo=UTC))
+        .add_extension(extension, critical=False)
+        .sign(key.private, hashes.SHA256())
+    )
+    return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
+
+
+def signed_by(private: Any, algorithm: hashes.HashAlgorithm, details: str) -> Asked:
+    """A request whose signature is good, whatever the details claim."""
+    digest = hashes.Hash(algorithm)
+    digest.update(b"hi")
+    if isinstance(private, rsa.RSAPrivateKey):
+        signature = private.sign(b"hi", padding.PKCS1v15(), algorithm)
+    else:
+        signature = private.sign(b"hi", ec.ECDSA(algorithm))
+    der = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    verifier = {"publicKey": {"rawBytes": base64.b64encode(der).decode()}, "keyDetails": details}
+    return {
+        "hashedRekordRequestV002": {
+            "digest": base64.b64encode(digest.finalize()).decode(),
+            "signature": {"content": base64.b64encode(signature).decode(), "verifier": verifier},
+        }
+    }
+
+
 def attacks(key: Any, other: Any) -> Iterator[tuple[str, Any]]:
     good = key.v2(b"payload")
     verifier = ("signature", "verifier")
@@ -124,8 +162,10 @@ def attacks(key: Any, other: Any) -> Iterator[tuple[str, Any]]:
     yield "no key", changed(good, *verifier, to={"keyDetails": "PKIX_ECDSA_P256_SHA_256"})
     yield "wrong details", changed(good, *verifier, "keyDetails", to="PKIX_ECDSA_P384_SHA_384")
     yield "unknown details", changed(good, *verifier, "keyDetails", to="ML_DSA_65")
-    both = {"x509Certificate": {"rawBytes": key.der}, "publicKey": {"rawBytes": key.der}}
+    both = {"x509Certificate": {"rawBytes": certificate_of(key)}, "publicKey": {"rawBytes": key.der}}
     yield "two verifiers", changed(good, *verifier, to=both | {"keyDetails": "PKIX_ECDSA_P256_SHA_256"})
+    yield "a curve that is not the key's", signed_by(P384, hashes.SHA256(), "PKIX_ECDSA_P256_SHA_256")
+    yield "a size that is not the key's", signed_by(RSA, hashes.SHA256(), "PKIX_RSA_PKCS1V15_3072_SHA256")
     yield "no signature", changed(good, "signature", "content", to="")
     yield "base64 with rubbish", changed(good, "digest", to=good["hashedRekordRequestV002"]["digest"] + "\n")
     yield "the old dsse request", {"dsseRequestV002": {}}
@@ -148,44 +188,27 @@ def test_nothing_that_does_not_verify_is_logged(http: requests.Session, api: str
 
 
 def test_an_entry_too_long_for_a_tile_is_refused(post: Any, key: Any) -> None:
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(x509.Name([]))
-        .public_key(key.private.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2027, 1, 1, tzinfo=UTC))
-        .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(60_000)), critical=False)
-        .sign(key.private, hashes.SHA256())
-    )
-    der = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
-    verifier = {"x509Certificate": {"rawBytes": der}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
+    verifier = {
+        "x509Certificate": {"rawBytes": certificate_of(key, carried=60_000)},
+        "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+    }
     answer = post(changed(key.v2(b"long"), "signature", "verifier", to=verifier))
     assert (answer.status_code, "at most 65535 bytes" in answer.json()["message"]) == (400, True)
 
 
-@pytest.mark.parametrize("kind", ["P-384", "P-521", "RSA"])
-def test_the_other_registered_algorithms_are_logged(post: Any, key: Any, kind: str) -> None:
-    private: Any
-    if kind == "RSA":
-        private, details, digest = rsa.generate_private_key(65537, 2048), "PKIX_RSA_PKCS1V15_2048_SHA256", "sha256"
-        signature = private.sign(b"hi", padding.PKCS1v15(), hashes.SHA256())
-    elif kind == "P-384":
-        private, details, digest = ec.generate_private_key(ec.SECP384R1()), "PKIX_ECDSA_P384_SHA_384", "sha384"
-        signature = private.sign(b"hi", ec.ECDSA(hashes.SHA384()))
-    else:
-        private, details, digest = ec.generate_private_key(ec.SECP521R1()), "PKIX_ECDSA_P521_SHA_512", "sha512"
-        signature = private.sign(b"hi", ec.ECDSA(hashes.SHA512()))
-    der = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    asked = {
-        "digest": base64.b64encode(hashlib.new(digest, b"hi").digest()).decode(),
-        "signature": {
-            "content": base64.b64encode(signature).decode(),
-            "verifier": {"publicKey": {"rawBytes": base64.b64encode(der).decode()}, "keyDetails": details},
-        },
-    }
-    assert post({"hashedRekordRequestV002": asked}).status_code == 201
+@pytest.mark.parametrize(
+    ("private", "algorithm", "details"),
+    [
+        (P384, hashes.SHA384(), "PKIX_ECDSA_P384_SHA_384"),
+        (ec.generate_private_key(ec.SECP521R1()), hashes.SHA512(), "PKIX_ECDSA_P521_SHA_512"),
+        (RSA, hashes.SHA256(), "PKIX_RSA_PKCS1V15_2048_SHA256"),
+    ],
+    ids=["P-384", "P-521", "RSA"],
+)
+def test_the_other_registered_algorithms_are_logged(
+    post: Any, private: Any, algorithm: hashes.HashAlgorithm, details: str
+) -> None:
+    assert post(signed_by(private, algorithm, details)).status_code == 201
 
 
 def entries_of(bundle: bytes) -> list[bytes]:

@@ -18,6 +18,7 @@ from sigstore.oidc import IdentityToken, detect_credential
 from sigstore.sign import SigningContext
 from sigstore.verify import Verifier
 from sigstore.verify.policy import AllOf, GitHubWorkflowRepository, Identity, OIDCBuildTrigger, OIDCIssuerV2
+
 from skillwarrant_devstack import Devstack
 
 STATEMENT = json.dumps(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 from sigstore.models import ClientTrustConfig, SigningConfig, TrustedRoot
+
 from skillwarrant_devstack import Devstack
 from skillwarrant_devstack.http import bind
 from skillwarrant_devstack.keys import Instance

@@ -21,6 +21,7 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 from rfc3161_client.tsp import PKIStatus
+
 from skillwarrant_devstack import Devstack
 
 MESSAGE = b"a signature"
