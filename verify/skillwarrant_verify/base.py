@@ -1,0 +1,248 @@
+"""The base model that is really in memory, measured: names and labels prove nothing.
+
+The same fingerprint as `skillwarrant_format.base_directory` takes from files, over the live tensors, with adapters
+attached or not. Measuring again is cheap while nothing was touched: a measurement remembers each tensor's identity,
+address and version counter, and `still_holds` compares those.
+
+That comparison does not see a write that bypasses torch's version counter: through `.data`, through a raw pointer
+or another process that shares the memory. Where that matters, measure in full each time, as a policy does by default
+(`measure = "every-load"`). No measurement of tensors sees the code that uses them: `alterations` names the hooks and
+patched methods that can be seen.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import torch
+from torch import nn
+
+from skillwarrant_format import limits
+from skillwarrant_format.errors import Unavailable, UsageError
+from skillwarrant_format.fingerprint import (
+    TORCH_NAMES,
+    BaseFacts,
+    Fingerprint,
+    TensorDigest,
+    canonical,
+    most_common_dtype,
+    root,
+)
+from skillwarrant_format.hashing import Progress, Source, hash_all
+from skillwarrant_verify.peft_adapter import alterations, base_buffers, base_of, base_tensors
+
+__all__ = ["Measurement", "exclusive", "measure"]
+
+_CODES: Final = {name: code for code, name in TORCH_NAMES.items() if code != "F4"}
+_KEPT: weakref.WeakKeyDictionary[nn.Module, Measurement] = weakref.WeakKeyDictionary()
+_LOCKS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+_GUARD: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Witness:
+    """What is remembered of one tensor, to tell cheaply whether it is the same and untouched."""
+
+    tensor: weakref.ref[torch.Tensor]
+    version: int
+    address: int
+    layout: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Self:
+        layout = (tensor.dtype, tensor.shape, tensor.stride(), tensor.device)
+        return cls(weakref.ref(tensor), tensor._version, tensor.data_ptr(), layout)
+
+    def holds(self, tensor: torch.Tensor) -> bool:
+        return self.tensor() is tensor and self == _Witness.of(tensor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A measured base model. Only `measure` makes one.
+
+    Args:
+        fingerprint: over the persistent state; this is what is compared with the manifest.
+        buffers: the same scheme over the buffers that no file holds, or None where there is none.
+        tensors: what `fingerprint` is the root of, sorted by name.
+        facts: what the model says of itself.
+        alterations: hooks, patched forwards and attached adapters, sorted.
+    """
+
+    fingerprint: Fingerprint
+    buffers: Fingerprint | None
+    tensors: tuple[TensorDigest, ...]
+    facts: BaseFacts
+    alterations: tuple[str, ...]
+    _witness: Mapping[str, _Witness] = field(repr=False, compare=False)
+
+    def still_holds(self, model: nn.Module) -> bool:
+        """Whether every tensor of the base is the very one that was measured, and torch saw no write to it."""
+        return self._holds(_State.of(base_of(model)))
+
+    def _holds(self, state: _State) -> bool:
+        live = state.live()
+        return live.keys() == self._witness.keys() and all(
+            witness.holds(live[name]) for name, witness in self._witness.items()
+        )
+
+
+def measure(model: nn.Module, *, reuse: bool = False, progress: Progress | None = None) -> Measurement:
+    """Measure the base model in memory, on any device, without copying it.
+
+    Args:
+        model: the model, or a `PeftModel` around it: adapters are no part of the measurement.
+        reuse: give the last measurement of this very model again, if it still holds.
+        progress: told (bytes hashed, bytes in total).
+
+    Raises:
+        UsageError: not a torch module.
+        Unavailable: weights that are not in memory (meta, offloaded), whose bytes cannot be read as they are
+            (sharded or wrapped tensors), or that changed during the measurement.
+    """
+    with exclusive(model):
+        base = base_of(model)
+        state = _State.of(base)
+        kept = _KEPT.get(base) if reuse else None
+        if kept is None or not kept._holds(state):
+            kept = _measure(base, state, progress)
+            with _GUARD:
+                _KEPT[base] = kept
+        return kept
+
+
+@contextmanager
+def exclusive(model: nn.Module) -> Iterator[None]:
+    """Nobody else measures or loads onto this base model meanwhile; the same thread may enter again.
+
+    Raises:
+        UsageError: not a torch module.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError("not a model", expected="a torch.nn.Module", found=type(model).__name__)
+    with _GUARD:
+        lock = _LOCKS.setdefault(base_of(model), threading.RLock())
+    with lock:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The live tensors of a base model: those that files hold, and the computed buffers."""
+
+    tensors: Mapping[str, torch.Tensor]
+    buffers: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, base: nn.Module) -> Self:
+        return cls(base_tensors(base), base_buffers(base))
+
+    def live(self) -> dict[str, torch.Tensor]:
+        return {**self.tensors, **{f"{name} (computed)": tensor for name, tensor in self.buffers.items()}}
+
+
+def _measure(base: nn.Module, state: _State, progress: Progress | None) -> Measurement:
+    live = state.live()
+    for name, tensor in live.items():
+        _check_readable(name, tensor)
+    witness = {name: _Witness.of(tensor) for name, tensor in live.items()}
+    untied = _without_ties(base, state.tensors)
+    digests = _digests(
+        {**untied, **{f"{name} (computed)": state.buffers[name] for name in state.buffers}}, progress
+    )
+    tensors = canonical(tensor for name, tensor in digests.items() if name in untied)
+    buffers = [tensor for name, tensor in digests.items() if name not in untied]
+    measured = Measurement(
+        fingerprint=root(tensors),
+        buffers=root(buffers) if buffers else None,
+        tensors=tensors,
+        facts=_facts(base, tensors),
+        alterations=alterations(base),
+        _witness=witness,
+    )
+    if not measured._holds(_State.of(base)):
+        raise Unavailable("the model changed while it was measured", fix="Measure when nothing trains or edits it.")
+    return measured
+
+
+def _check_readable(name: str, tensor: torch.Tensor) -> None:
+    why = None
+    if tensor.device.type == "meta":
+        why = "it is not in memory (meta device: offloaded or never loaded)"
+    elif type(tensor.data) is not torch.Tensor or tensor.layout is not torch.strided:
+        why = f"it is a {type(tensor.data).__name__} of layout {tensor.layout}"
+    elif _name_of(tensor.dtype) not in _CODES:
+        why = f"its dtype {tensor.dtype} has no name in safetensors"
+    if why is not None:
+        raise Unavailable(
+            "the base model could not be measured", found=f"{name}: {why}", fix="Load the whole model into memory."
+        )
+
+
+def _without_ties(base: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each storage once, under the name that `save_pretrained` would write: the source of a tie, not its target."""
+    targets = set(getattr(base, "all_tied_weights_keys", None) or ())
+    chosen: dict[tuple[Any, ...], str] = {}
+    for name in sorted(tensors, key=lambda name: (name in targets, name)):
+        tensor = tensors[name]
+        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device)
+        chosen.setdefault(place if tensor.numel() else (name,), name)
+    return {name: tensors[name] for name in chosen.values()}
+
+
+def _digests(tensors: Mapping[str, torch.Tensor], progress: Progress | None) -> dict[str, TensorDigest]:
+    digests = hash_all([_source(tensor) for tensor in tensors.values()], progress)
+    return {
+        name: TensorDigest(
+            name=name, dtype=_CODES[_name_of(tensor.dtype)], shape=tuple(tensor.shape), digest=digest
+        )
+        for (name, tensor), digest in zip(tensors.items(), digests, strict=True)
+    }
+
+
+def _source(tensor: torch.Tensor) -> Source:
+    plain = tensor.detach()
+    return Source(size=plain.numel() * plain.element_size(), chunks=lambda: _chunks(plain))
+
+
+def _chunks(tensor: torch.Tensor) -> Iterator[memoryview]:
+    """A tensor's elements in row-major order; only what is not laid out like that, or not here, is copied."""
+    if tensor.numel() == 0:
+        return
+    if tensor.device.type == "cpu" and tensor.is_contiguous() and not (tensor.is_conj() or tensor.is_neg()):
+        yield _bytes(tensor)
+        return
+    row = tensor[:1].numel() * tensor.element_size() if tensor.dim() else tensor.element_size()
+    step = max(1, limits.READ_CHUNK // row)
+    for part in torch.split(tensor, step) if tensor.dim() else (tensor,):
+        yield _bytes(part.resolve_conj().resolve_neg().contiguous().cpu())
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    flat = tensor.reshape(-1).view(torch.uint8).numpy()
+    return memoryview(flat)  # type: ignore[arg-type]  # numpy 2.4 hides the buffer protocol from Python < 3.12
+
+
+def _facts(base: nn.Module, tensors: tuple[TensorDigest, ...]) -> BaseFacts:
+    config = getattr(base, "config", None)
+    model_type = getattr(config, "model_type", None)
+    quantized = getattr(config, "quantization_config", None)
+    method = (
+        quantized.get("quant_method") if isinstance(quantized, dict) else getattr(quantized, "quant_method", None)
+    )
+    return BaseFacts(
+        architecture=type(base).__name__,
+        parameters=sum(tensor.parameters for tensor in tensors),
+        dtype=most_common_dtype(tensors),
+        model_type=model_type if isinstance(model_type, str) and model_type else None,
+        quantization=None if quantized is None else str(getattr(method, "value", method) or "unknown"),
+    )
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
