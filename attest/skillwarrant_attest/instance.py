@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from skillwarrant_attest.foreign import words
+from skillwarrant_attest.timing import Deadline, within
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError, TrustError, Unavailable
 from skillwarrant_format.strict_json import loads_object
-
-from skillwarrant_attest.timing import Deadline, within
 
 if TYPE_CHECKING:
     from sigstore.models import ClientTrustConfig, SigningConfig, TrustedRoot
@@ -66,7 +66,7 @@ class Instance:
         except OSError as error:
             raise Unavailable(f"cannot read the trust config {path}", found=error.strerror) from None
         except FormatError as error:
-            raise _unusable(str(path), error) from None
+            raise TrustError(error.message, expected=error.expected, found=error.found, fix=error.fix) from None
         except (ValueError, TypeError, AttributeError) as error:  # pydantic's are ValueErrors
             raise _unusable(str(path), error) from error
         return cls._checked(str(path), config, deadline)
@@ -81,11 +81,11 @@ class Instance:
         try:
             config = within(seconds, ClientTrustConfig.production)
         except TimeoutError:
-            raise _unreachable(f"no whole answer within {seconds:.0f} seconds") from None
+            raise _unreachable(f"no whole answer within {seconds:.3g} seconds") from None
         except (Error, OSError, ValueError) as error:
             if isinstance(error.__cause__, RepositoryError):
                 raise _unusable(PUBLIC_GOOD, error.__cause__) from error
-            raise _unreachable(str(error.__cause__ or error)) from error
+            raise _unreachable(words(error.__cause__ or error)) from error
         return cls._checked(PUBLIC_GOOD, config, deadline)
 
     @classmethod
@@ -141,13 +141,13 @@ def _unusable(name: str, error: BaseException) -> TrustError:
     return TrustError(
         f"{name} cannot be used to sign",
         expected="a Sigstore client trust config",
-        found=" ".join(str(error).split()) or type(error).__name__,
+        found=words(error),
     )
 
 
 def _unreachable(what: str) -> Unavailable:
     return Unavailable(
         f"{PUBLIC_GOOD}'s trust root cannot be refreshed",
-        found=" ".join(what.split()),
+        found=what,
         fix="Check the network, or name another instance's client trust config.",
     )

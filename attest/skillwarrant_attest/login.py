@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from skillwarrant_format.errors import SigningRefused, SkillwarrantError, TrustError, Unavailable, UsageError
-
 from skillwarrant_attest.credential import AUDIENCE, Credential
+from skillwarrant_attest.foreign import words
 from skillwarrant_attest.instance import Instance
 from skillwarrant_attest.timing import Deadline, Timeouts, within
+from skillwarrant_format.errors import SigningRefused, SkillwarrantError, TrustError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from sigstore.oidc import Issuer
@@ -41,13 +41,13 @@ def ambient_credential(*, timeouts: Timeouts | None = None) -> Credential:
     try:
         token = within(seconds, lambda: detect_credential(AUDIENCE))
     except TimeoutError:
-        raise _unavailable("the CI's identity token", f"no answer within {seconds:.0f} seconds") from None
+        raise _unavailable("the CI's identity token", f"no answer within {seconds:.3g} seconds") from None
     except GitHubOidcPermissionCredentialError as error:
         raise UsageError("this CI job may not ask for an identity", found=str(error), fix=_PERMISSION) from None
     except IdentityError as error:
         raise _no_token(error) from error
     except Exception as error:  # the detectors leak what urllib3, subprocess and JSON raise
-        raise _unavailable("the CI's identity token", f"{type(error).__name__}: {error}") from error
+        raise _unavailable("the CI's identity token", words(error)) from error
     if token is None:
         raise UsageError("this is no CI job that has an identity", fix=f"{_PERMISSION} {_OTHERWISE}")
     return Credential.from_token(token, source="the CI job's own identity")
@@ -111,7 +111,7 @@ def _asking(url: str, ask: Callable[[], T]) -> T:
         text = cause.response.text if isinstance(cause, HTTPError) and cause.response is not None else ""
         raise SigningRefused(f"{what} refused", found=f"{error} {text}".strip()) from error
     except Exception as error:  # sigstore leaks what requests, pydantic and http.server raise
-        raise _unavailable(what, str(error.__cause__ or error) or type(error).__name__) from error
+        raise _unavailable(what, words(error.__cause__ or error)) from error
 
 
 def _has_browser() -> bool:
@@ -133,4 +133,4 @@ def _no_token(error: Exception) -> SkillwarrantError:
 
 
 def _unavailable(what: str, found: str) -> Unavailable:
-    return Unavailable(f"{what} cannot be had", found=" ".join(found.split()))
+    return Unavailable(f"{what} cannot be had", found=found)

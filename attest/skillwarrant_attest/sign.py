@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from skillwarrant_attest.credential import Credential
+from skillwarrant_attest.foreign import words
+from skillwarrant_attest.instance import Instance
+from skillwarrant_attest.timing import Deadline, Timeouts
 from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.errors import SkillwarrantError, TrustError, Unavailable, UsageError
 from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
-
-from skillwarrant_attest.credential import Credential
-from skillwarrant_attest.instance import Instance
-from skillwarrant_attest.timing import Deadline, Timeouts
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -117,9 +117,11 @@ def _sign(context: SigningContext, statement: Statement, credential: Credential)
 def _foreign(error: Exception, deadline: Deadline, instance: Instance) -> SkillwarrantError:
     from sigstore.errors import VerificationError
 
-    what = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, VerificationError):
-        return TrustError(f"the answer of {deadline.asked} does not verify against {instance.name}", found=what)
+        return TrustError(
+            f"the answer of {deadline.asked} does not verify against {instance.name}", found=words(error)
+        )
+    what = f"{type(error).__name__}, {words(error)}"
     return Unavailable(f"the answer of {deadline.asked} cannot be used", found=what)
 
 
@@ -137,7 +139,7 @@ def _checked(bundle: Bundle, statement: Statement, instance: Instance) -> bytes:
     except (SkillwarrantError, Error, ValueError) as error:
         raise TrustError(
             f"the new bundle does not verify against {instance.name}, and is thrown away",
-            found=" ".join(str(error).split()),
+            found=words(error),
             fix="The signing config and the trusted root must be of one instance.",
         ) from error
     if signed != (PAYLOAD_TYPE, statement.raw):

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from skillwarrant_attest import sections
+from skillwarrant_attest.sections import NamedBase
+from skillwarrant_attest.toml_lines import line_of
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError, Unavailable, UsageError
 from skillwarrant_format.fields import Fields
@@ -29,10 +32,6 @@ from skillwarrant_format.manifest import (
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.strict_json import JsonValue
 from skillwarrant_format.toml import only, parse_toml
-
-from skillwarrant_attest import sections
-from skillwarrant_attest.sections import NamedBase
-from skillwarrant_attest.toml_lines import line_of
 
 __all__ = ["PLACEHOLDER", "SkillToml", "default_path"]
 

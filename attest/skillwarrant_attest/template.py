@@ -12,11 +12,10 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from skillwarrant_format.names import SKILL_NAME
-
 from skillwarrant_attest.adapter import Adapter
 from skillwarrant_attest.files import create
 from skillwarrant_attest.skill_toml import PLACEHOLDER, default_path
+from skillwarrant_format.names import SKILL_NAME
 
 __all__ = ["template", "write_template"]
 

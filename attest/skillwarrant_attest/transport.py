@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from skillwarrant_format import limits
-from skillwarrant_format.errors import FormatError, SigningRefused, SkillwarrantError, Unavailable
-from skillwarrant_format.strict_json import loads_object
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
 from skillwarrant_attest.timing import Deadline, within
+from skillwarrant_format import limits
+from skillwarrant_format.errors import FormatError, SigningRefused, SkillwarrantError, Unavailable
+from skillwarrant_format.strict_json import loads_object
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -99,7 +99,7 @@ class Service(HTTPAdapter):
         try:
             response = within(seconds, exchange)
         except TimeoutError:
-            raise self._unavailable(place, f"no whole answer within {seconds:.0f} seconds") from None
+            raise self._unavailable(place, f"no whole answer within {seconds:.3g} seconds") from None
         except (requests.RequestException, HTTPError, OSError) as error:
             raise self._unavailable(place, _why(error)) from error
         if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:

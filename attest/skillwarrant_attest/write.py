@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from skillwarrant_attest.files import replace
 from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import DigestMismatch, FilesMismatch
 from skillwarrant_format.hashing import Progress
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Statement
-
-from skillwarrant_attest.files import replace
 
 __all__ = ["write_bundle"]
 
