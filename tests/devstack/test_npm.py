@@ -51,7 +51,8 @@ def modules() -> Path:
         except subprocess.TimeoutExpired:
             pytest.skip(f"npm could not install the verifier within {INSTALL_TIMEOUT} s")
         except subprocess.CalledProcessError as error:
-            pytest.skip(f"npm could not install the verifier: {error.stderr.strip().splitlines()[-1:]}")
+            lines = [line for line in error.stderr.splitlines() if line.startswith("npm error")]
+            pytest.skip(f"npm could not install the verifier: {'; '.join(lines[:3])}")
         installed.write_bytes(wanted)
     return CACHE
 

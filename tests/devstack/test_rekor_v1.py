@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ def test_a_good_entry_is_logged_and_its_answer_verifies(
     assert json.loads(body)["kind"] == kind
     assert uuid[16:] == leaf_hash(body).hex()
     TransparencyLogEntry._from_v1_response(answer.json())._verify(keyring(stack))
+
+
+def test_an_entry_keeps_the_time_at_which_it_was_taken_in(
+    running: Devstack, http: requests.Session, key: Any, clock: Any
+) -> None:
+    log = f"{running.url}/rekor-v1/api/v1/log"
+    clock.ahead = timedelta(days=2)
+    uuid, entry = only(http.post(f"{log}/entries", json=key.dsse(b"when")).json())
+    assert abs(entry["integratedTime"] - clock().timestamp()) < 10
+    clock.ahead = timedelta(days=4)
+    assert only(http.get(f"{log}/entries/{uuid}").json())[1]["integratedTime"] == entry["integratedTime"]
 
 
 def test_an_answer_bent_anywhere_does_not_verify(

@@ -12,6 +12,7 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -142,6 +143,13 @@ def test_somebody_elses_directory_is_left_alone(tmp_path: Path) -> None:
     assert (mode(tmp_path), [path.name for path in tmp_path.iterdir()]) == (0o755, ["thesis.txt"])
 
 
+def test_an_empty_directory_is_taken_over_and_made_private(tmp_path: Path) -> None:
+    directory = tmp_path / "d"
+    directory.mkdir(mode=0o755)
+    with Devstack(directory):
+        assert mode(directory) == 0o700
+
+
 def test_a_file_or_an_unwritable_place_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable):
@@ -221,6 +229,14 @@ def test_an_instance_survives_being_written_and_read(stopped: Devstack) -> None:
     assert Instance.loads(data).to_bytes() == data
     with pytest.raises(FormatError):
         Instance.loads(data.replace(b"BEGIN CERTIFICATE", b"BEGIN CERTIFICATF", 1))
+
+
+def test_each_log_begins_with_an_entry_of_its_own(running: Devstack, http: requests.Session, key: Any) -> None:
+    v1 = http.post(f"{running.url}/rekor-v1/api/v1/log/entries", json=key.dsse(b"first")).json()
+    v2 = http.post(f"{running.url}/rekor-v2/api/v2/log/entries", json=key.v2(b"first")).json()
+    (entry,) = v1.values()
+    assert (entry["logIndex"], v2["logIndex"]) == (1, "1")
+    assert len(entry["verification"]["inclusionProof"]["hashes"]) == len(v2["inclusionProof"]["hashes"]) == 1
 
 
 def test_what_needs_a_server_says_so_when_there_is_none(stopped: Devstack) -> None:
