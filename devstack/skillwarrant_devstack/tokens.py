@@ -9,15 +9,17 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.types import Options
 
 from skillwarrant_devstack.http import RequestRefusedError
 from skillwarrant_devstack.keys import log_id
 from skillwarrant_format.errors import shown
+
+if TYPE_CHECKING:
+    from jwt.types import Options  # newer than our lower bound
 
 __all__ = ["AUDIENCE", "Tokens"]
 
