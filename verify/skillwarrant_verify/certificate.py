@@ -18,7 +18,7 @@ from skillwarrant_format.errors import SignatureInvalid
 
 from skillwarrant_verify.identity import Kind
 
-__all__ = ["Promise", "Signer", "parse_certificate", "read_promise", "read_signer"]
+__all__ = ["Promise", "Signer", "parse_certificate", "read_authority", "read_promise", "read_signer"]
 
 _ARC: Final = "1.3.6.1.4.1.57264.1"
 _OTHER_NAME: Final = x509.ObjectIdentifier(f"{_ARC}.7")
@@ -119,6 +119,16 @@ def read_promise(certificate: x509.Certificate) -> Promise:
         if len(found) != 1:
             raise ValueError(f"{len(found)} signed certificate timestamps instead of one")
         return Promise(log_id=found[0].log_id.hex(), time=found[0].timestamp.replace(tzinfo=UTC))
+
+
+def read_authority(certificate: x509.Certificate) -> tuple[x509.Name, str]:
+    """The name of the authority that the certificate says it is from, and the same as text.
+
+    Raises:
+        SignatureInvalid: it cannot be read.
+    """
+    with _readable():
+        return certificate.issuer, certificate.issuer.rfc4514_string()
 
 
 @contextmanager

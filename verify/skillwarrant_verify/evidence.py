@@ -17,7 +17,7 @@ from cryptography import x509
 from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.errors import NotLogged, SignatureInvalid, TrustError, VerificationError
 
-from skillwarrant_verify.certificate import parse_certificate, read_promise
+from skillwarrant_verify.certificate import parse_certificate, read_authority, read_promise
 from skillwarrant_verify.timestamp import proven_time
 from skillwarrant_verify.trusted_root import Authority, LogKey, TrustedRoot
 
@@ -118,9 +118,9 @@ def _ct_log(certificate: x509.Certificate, trusted: TrustedRoot, source: str) ->
 def _authorities(
     certificate: x509.Certificate, trusted: TrustedRoot, times: Sequence[datetime], source: str
 ) -> list[Authority]:
-    issuer = certificate.issuer
-    sought = _Sought(what="the certificate's authority", found=issuer.rfc4514_string(), source=source)
-    known = [authority for authority in trusted.authorities if issuer in map(_subject, authority.chain)]
+    name, text = read_authority(certificate)
+    sought = _Sought(what="the certificate's authority", found=text, source=source)
+    known = [authority for authority in trusted.authorities if name in map(_subject, authority.chain)]
     return sought.in_use(known, times)
 
 
