@@ -91,7 +91,10 @@ class Statement:
         if names != sorted(set(names)):
             raise FormatError("statement.subject is not in order", expected="names sorted, none twice")
         predicate = fields.value("predicate")
-        Fields(predicate, "predicate")
+        if not Fields(predicate, "statement.predicate").keys():
+            raise FormatError(
+                "statement.predicate says nothing", expected="an object with fields", found="an empty one"
+            )
         predicate_type = fields.text("predicateType")
         fields.refuse_lookalikes()
         return cls(
