@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+
+from skillwarrant_cli.options import PATH, json_option
 
 __all__ = ["command"]
 
 
 @click.command("demo")
-def command() -> None:
+@click.option(
+    "--dir",
+    "directory",
+    metavar="DIR",
+    type=PATH,
+    help="Where it works and leaves what it made. Default: in the user's cache, replaced by each demo.",
+)
+@json_option
+def command(directory: Path | None, as_json: bool) -> None:
     """Sign, verify, load and refuse on a real model, offline.
 
     Starts a Sigstore instance on loopback, trains a small adapter, signs it as a CI release would, loads it through
-    the gate, and shows what is refused and why.
+    the gate, and shows what is refused and why. Exit code 1 when any step goes otherwise than told.
     """
     from skillwarrant_cli.demo.story import run
 
-    run()
+    run(directory=directory, as_json=as_json)
