@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from skillwarrant_format import limits
 from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
-from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable, UsageError
+from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
 from skillwarrant_verify.certificate import Signer, parse_certificate, read_signer
+from skillwarrant_verify.fetch import read_bundle
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -45,7 +45,7 @@ class ReadBundle:
         """
         if not path.exists():
             raise UsageError("there is no such file or directory", expected=_EXPECTED, found=str(path))
-        return cls.parse(_bytes(path / BUNDLE_NAME if path.is_dir() else path))
+        return cls.parse(read_bundle(path / BUNDLE_NAME if path.is_dir() else path))
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -62,18 +62,3 @@ class ReadBundle:
             statement=statement,
             manifest=SkillManifest.parse(statement),
         )
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(limits.MAX_BUNDLE_BYTES + 1)
-    except FileNotFoundError:
-        raise ManifestMissing(
-            "there is no bundle",
-            expected=_EXPECTED,
-            found=f"nothing at {path}",
-            fix="Ask the publisher for it.",
-        ) from None
-    except OSError as error:
-        raise Unavailable(f"cannot read the bundle {path}", found=error.strerror) from None

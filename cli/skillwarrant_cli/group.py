@@ -15,9 +15,9 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 import click
-from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
 
 from skillwarrant_cli import output
+from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
 
 __all__ = ["COMMANDS", "DEBUG", "cli"]
 
@@ -64,15 +64,17 @@ class Group(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         output.prepare()
         try:
-            sys.exit(self._run(arguments, prog_name, complete_var, **extra))
+            sys.exit(self._run(arguments, prog_name, complete_var, extra))
         except (_ReaderGone, BrokenPipeError):
             output.abandon()
             sys.exit(141)
 
-    def _run(self, arguments: list[str], *names: str | None, **extra: Any) -> int:
+    def _run(
+        self, arguments: list[str], prog_name: str | None, complete_var: str | None, extra: dict[str, Any]
+    ) -> int:
         as_json = "--json" in arguments
         try:
-            super().main(arguments, *names, standalone_mode=False, **extra)
+            super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
         except (click.Abort, KeyboardInterrupt):
             return _interrupted(as_json)
         except _ReaderGone:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import click
+
 from skillwarrant_format.errors import PolicyDenied, SkillwarrantError, shown
 from skillwarrant_format.strict_json import JsonObject, JsonValue
 

@@ -13,6 +13,7 @@ from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.adapter_files import CONFIG_NAME
 from skillwarrant_format.bundle import BUNDLE_NAME
 from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable, UsageError
+from skillwarrant_format.hashing import Progress
 from skillwarrant_format.snapshot import Snapshot
 
 __all__ = ["AdapterSource", "config_of", "fetch", "manifest_bytes", "read_bundle"]
@@ -20,8 +21,11 @@ __all__ = ["AdapterSource", "config_of", "fetch", "manifest_bytes", "read_bundle
 AdapterSource = str | os.PathLike[str] | Snapshot
 
 
-def fetch(adapter: AdapterSource) -> Snapshot:
+def fetch(adapter: AdapterSource, *, progress: Progress | None = None) -> Snapshot:
     """Read an adapter.
+
+    Args:
+        progress: told (bytes read, bytes in total) while a directory is read.
 
     Raises:
         UsageError: not a directory on this machine.
@@ -39,7 +43,7 @@ def fetch(adapter: AdapterSource) -> Snapshot:
             fix="Download a Hub repository first: "
             "huggingface_hub.snapshot_download(REPO, revision=COMMIT, local_dir=DIR).",
         )
-    return Snapshot.read(path)
+    return Snapshot.read(path, progress=progress)
 
 
 def config_of(snapshot: Snapshot) -> AdapterConfig:

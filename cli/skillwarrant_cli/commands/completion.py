@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
-from skillwarrant_format.errors import UsageError
 
 from skillwarrant_cli import output
 from skillwarrant_cli.options import json_option
+from skillwarrant_format.errors import UsageError
 
 __all__ = ["command"]
 

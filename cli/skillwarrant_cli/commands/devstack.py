@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from skillwarrant_format.errors import Unavailable
 
 from skillwarrant_cli import output
 from skillwarrant_cli.options import json_option
+from skillwarrant_format.errors import Unavailable
 
 if TYPE_CHECKING:
     from skillwarrant_devstack import Devstack

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from skillwarrant_format.errors import shown
-from skillwarrant_format.fields import format_time
 
 from skillwarrant_cli import output
 from skillwarrant_cli.options import json_option
+from skillwarrant_format.errors import shown
+from skillwarrant_format.fields import format_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from skillwarrant_cli.bundle_file import ReadBundle
     from skillwarrant_format.manifest import AdapterFacts, BaseModel, Deployment, SkillManifest
     from skillwarrant_format.strict_json import JsonObject
-
-    from skillwarrant_cli.bundle_file import ReadBundle
 
 __all__ = ["command"]
 

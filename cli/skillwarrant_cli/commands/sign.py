@@ -1,0 +1,162 @@
+"""`skillwarrant sign`: build the manifest, sign it keylessly, log it, and leave the bundle beside the adapter."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from skillwarrant_cli import output, progress
+from skillwarrant_cli.options import FILE, PATH, json_option
+from skillwarrant_format.errors import UsageError
+
+if TYPE_CHECKING:
+    from skillwarrant_attest import Credential
+    from skillwarrant_cli.bundle_file import ReadBundle
+    from skillwarrant_format.manifest import SkillManifest
+    from skillwarrant_format.statement import Statement
+    from skillwarrant_format.strict_json import JsonObject
+
+__all__ = ["command"]
+
+
+@click.command("sign")
+@click.argument("directory", metavar="DIR", type=PATH)
+@click.option("--skill", metavar="FILE", type=FILE, help="What you vouch for. Default: DIR.skill.toml, beside DIR.")
+@click.option("--base", metavar="DIR", type=PATH, help="The base model, to be measured, where skill.toml has one.")
+@click.option(
+    "--trust-config",
+    metavar="FILE",
+    type=FILE,
+    help="A client trust config: which Sigstore instance signs. Default: the public one.",
+)
+@click.option("--token-file", metavar="FILE", type=FILE, help="An OIDC identity token for the audience sigstore.")
+@click.option(
+    "--browser", is_flag=True, help="Sign in with a browser. Default: as the CI job, else so at a terminal."
+)
+@click.option("--dry-run", is_flag=True, help="Print the statement and sign nothing.")
+@json_option
+def command(
+    *,
+    directory: Path,
+    skill: Path | None,
+    base: Path | None,
+    trust_config: Path | None,
+    token_file: Path | None,
+    browser: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Vouch for an adapter: sign its manifest and log it.
+
+    Measures the adapter and its base, adds what skill.toml says, signs with your identity, and writes
+    skillwarrant.sigstore.json into DIR. Identity and digests go into a transparency log; a public one keeps them
+    for everybody and for ever.
+    """
+    from skillwarrant_attest import sign, write_bundle
+    from skillwarrant_format.manifest import SkillManifest
+
+    if token_file is not None and browser:
+        raise UsageError("two identities are given", expected="--token-file or --browser")
+    statement = _statement(directory, skill, base)
+    if dry_run:
+        _show(statement, as_json=as_json)
+        return
+    credential = _credential(token_file, trust_config, browser=browser)
+    if not as_json:
+        output.note(_announcement(SkillManifest.parse(statement), credential, trust_config))
+    with progress.waiting("signing"):
+        bundle = sign(statement, credential=credential, trust_config=trust_config)
+    with progress.hashing("reading the adapter again") as callback:
+        path = write_bundle(directory, bundle, progress=callback)
+    _report(directory, path, bundle, as_json=as_json)
+
+
+def _statement(directory: Path, skill_path: Path | None, base: Path | None) -> Statement:
+    from skillwarrant_attest import SkillToml, build, default_path, measure_bases, read_adapter
+
+    with progress.hashing("reading the adapter") as callback:
+        adapter = read_adapter(directory, progress=callback)
+    skill = SkillToml.load(skill_path or default_path(directory))
+    with progress.hashing("measuring the base model") as callback:
+        bases = measure_bases(skill, directory=base, progress=callback)
+    return build(adapter, skill, bases)
+
+
+def _credential(token_file: Path | None, trust_config: Path | None, *, browser: bool) -> Credential:
+    """A token file, else the CI job that this is, else a person at a terminal."""
+    from skillwarrant_attest import Credential, ambient_credential, browser_credential
+
+    if token_file is not None:
+        return Credential.from_file(token_file)
+    if not browser:
+        try:
+            with progress.waiting("asking for the CI job's identity"):
+                return ambient_credential()
+        except UsageError:
+            if not sys.stdin.isatty():
+                raise
+    output.note("Sign in with your browser: the identity that you choose there signs.")
+    return browser_credential(trust_config)
+
+
+def _announcement(manifest: SkillManifest, credential: Credential, trust_config: Path | None) -> str:
+    rows = (
+        ("signing", f"{manifest.skill.name} {manifest.skill.version}"),
+        ("as", f"{credential.identity} ({credential.issuer})"),
+        ("for base", ", ".join(base.name for base in manifest.base_models)),
+        ("with", str(trust_config) if trust_config else "the public Sigstore instance: visible to all, for ever"),
+    )
+    return output.facts(rows, indent="") + "\n"
+
+
+def _show(statement: Statement, *, as_json: bool) -> None:
+    from skillwarrant_format.digest import Digest
+    from skillwarrant_format.strict_json import loads
+
+    document = loads(statement.raw, what="statement")
+    fields: JsonObject = {"statement": document, "digest": str(Digest.of(statement.raw))}
+    output.answer(json.dumps(document, indent=2), fields, code="not-signed", as_json=as_json)
+
+
+def _report(directory: Path, path: Path, bundle: bytes, *, as_json: bool) -> None:
+    from skillwarrant_cli.bundle_file import ReadBundle
+
+    read = ReadBundle.parse(bundle)
+    skill, signer, entry = read.manifest.skill, read.signer, read.bundle.entry
+    fields: JsonObject = {
+        "path": str(path),
+        "bundle": str(read.bundle.digest),
+        "skill": {"name": skill.name, "version": skill.version},
+        "signer": {"identity": signer.identity, "issuer": signer.issuer},
+        "log": {"origin": entry.origin, "logId": entry.log_id, "index": entry.index},
+        "files": [subject.to_json() for subject in read.statement.subjects],
+    }
+    text = "\n".join(
+        (
+            f"{output.good('signed')}  {skill.name} {skill.version}",
+            "",
+            output.facts(_rows(read, path)),
+            "",
+            "Anybody can check it now:",
+            f"  skillwarrant verify {shlex.quote(str(directory))} \\",
+            f"    --identity {shlex.quote(signer.identity)} \\",
+            f"    --issuer {shlex.quote(signer.issuer)}",
+        )
+    )
+    output.answer(text, fields, code="signed", as_json=as_json)
+
+
+def _rows(read: ReadBundle, path: Path) -> Iterator[tuple[str, str]]:
+    yield "signed by", read.signer.identity
+    yield "issuer", read.signer.issuer
+    yield "files", str(len(read.statement.subjects))
+    for number, base in enumerate(read.manifest.base_models):
+        yield ("" if number else "for base"), f"{base.name} ({base.fingerprint.digest.short}…)"
+    yield "log entry", f"{read.bundle.entry.index} of {read.bundle.entry.origin}"
+    yield "bundle", str(path)

@@ -1,0 +1,232 @@
+"""`skillwarrant verify`: an adapter on disk against its manifest and what the caller demands. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from skillwarrant_cli import output, progress
+from skillwarrant_cli.options import FILE, PATH, TrustChoice, json_option, trust_options
+from skillwarrant_format.errors import FormatError, Unavailable, UsageError
+from skillwarrant_format.fields import format_time
+
+if TYPE_CHECKING:
+    from skillwarrant_cli.demand import Demand, Given, Judgement
+    from skillwarrant_format.fingerprint import Fingerprint
+    from skillwarrant_format.manifest import BaseModel
+    from skillwarrant_format.strict_json import JsonObject
+    from skillwarrant_verify.context import Context
+
+__all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the adapter is to be used, as the command line says."""
+
+    environment: str | None
+    region: str | None
+    operator: str | None
+    system_prompt: Path | None
+
+    def context(self) -> Context | None:
+        """None where nothing was said. Raises UsageError for a place without an environment."""
+        from skillwarrant_verify.context import Context
+
+        if self.environment is None:
+            if self.region or self.operator or self.system_prompt:
+                raise UsageError("a place without an environment is given", expected="--environment as well")
+            return None
+        prompt = None if self.system_prompt is None else _text_of(self.system_prompt)
+        return Context(
+            environment=self.environment, region=self.region, operator=self.operator, system_prompt=prompt
+        )
+
+
+@click.command("verify")
+@click.argument("directory", metavar="DIR", type=PATH)
+@click.option("--bundle", metavar="FILE", type=FILE, help="Default: skillwarrant.sigstore.json in DIR.")
+@click.option("--policy", metavar="FILE", type=FILE, help="What you demand; needs --environment.")
+@click.option("--identity", metavar="WHO", help="Without a policy: the signer, exact or with * in its ref.")
+@click.option("--issuer", metavar="URL", help="Without a policy: the OIDC issuer that vouches for the signer.")
+@click.option("--base", metavar="DIR", type=PATH, help="The base model: measured, and compared.")
+@click.option("--base-fingerprint", metavar="TEXT", help="What the base model measures, if you know it already.")
+@click.option("--environment", metavar="NAME", help="Where it is to be used: production, staging, …")
+@click.option("--region", metavar="NAME", help="In which region.")
+@click.option("--operator", metavar="WHO", help="By whom.")
+@click.option("--system-prompt", metavar="FILE", type=FILE, help="Under which system prompt.")
+@click.option(
+    "--package",
+    "packages",
+    metavar="NAME=VERSION",
+    multiple=True,
+    help="A version in your deployment, for the manifest's `requires`. Default: what is installed here.",
+)
+@trust_options
+@json_option
+def command(
+    *,
+    directory: Path,
+    bundle: Path | None,
+    policy: Path | None,
+    identity: str | None,
+    issuer: str | None,
+    base: Path | None,
+    base_fingerprint: str | None,
+    packages: tuple[str, ...],
+    trust: TrustChoice,
+    as_json: bool,
+    **place: str | Path | None,
+) -> None:
+    """Check an adapter against its manifest and your policy.
+
+    Signature, certificate, transparency log, every file, then all that the policy requires of signer, base model,
+    place and time. Without --policy, name the signer with --identity and --issuer; the answer then says what was
+    not checked.
+    """
+    demand = _demand(policy, identity, issuer, Place(**place))  # type: ignore[arg-type]  # click has typed them
+    versions = _versions(packages)
+    known_base = _known_base(base, base_fingerprint)
+    given = _gather(directory, bundle, trust, known_base or base, versions)
+    judgement = demand.judge(given)
+    output.answer(_text(given, judgement), _fields(given, judgement), code="verified", as_json=as_json)
+
+
+def _demand(policy: Path | None, identity: str | None, issuer: str | None, place: Place) -> Demand:
+    """Everything that can be wrong with the question, before anything is read."""
+    from skillwarrant_cli.demand import PolicyDemand, SignerDemand
+    from skillwarrant_verify.identity import IdentityPattern
+    from skillwarrant_verify.policy import Policy
+
+    context = place.context()
+    if policy is not None:
+        if identity or issuer:
+            raise UsageError("a policy and a signer are given", expected="--policy, or --identity and --issuer")
+        if context is None:
+            raise UsageError("a policy is for a place", expected="--environment NAME with --policy")
+        return PolicyDemand(policy=Policy.load(policy), context=context)
+    if not identity or not issuer:
+        raise UsageError(
+            "a signature says nothing unless you say whose it must be",
+            expected="--policy FILE, or --identity WHO and --issuer URL",
+            found=f"only {'--identity' if identity else '--issuer'}" if identity or issuer else "neither",
+        )
+    return SignerDemand(signer=IdentityPattern(issuer=issuer, identity=identity), context=context)
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    found = dict(package.partition("=")[::2] for package in packages)
+    for name, version in found.items():
+        if not name or not version:
+            raise UsageError(
+                "a package has no version", expected="--package NAME=VERSION", found=f"{name}={version}"
+            )
+    return found
+
+
+def _known_base(base: Path | None, base_fingerprint: str | None) -> Fingerprint | None:
+    from skillwarrant_format.fingerprint import Fingerprint
+
+    if base_fingerprint is None:
+        return None
+    if base is not None:
+        raise UsageError("a base model is given twice", expected="--base or --base-fingerprint")
+    try:
+        return Fingerprint.from_text(base_fingerprint)
+    except FormatError as error:
+        raise UsageError(
+            f"--base-fingerprint: {error.message}",
+            expected=error.expected,
+            found=error.found,
+            fix="`skillwarrant fingerprint DIR` prints it.",
+        ) from None
+
+
+def _gather(
+    directory: Path,
+    bundle: Path | None,
+    trust: TrustChoice,
+    base: Fingerprint | Path | None,
+    versions: dict[str, str],
+) -> Given:
+    from skillwarrant_cli.demand import Given
+    from skillwarrant_verify.fetch import config_of, fetch, manifest_bytes
+    from skillwarrant_verify.signature import verify
+
+    with progress.hashing("reading the adapter") as callback:
+        snapshot = fetch(directory, progress=callback)
+    manifest = manifest_bytes(snapshot, bundle)
+    root = trust.load()
+    now = datetime.now(UTC)
+    verified = verify(snapshot, manifest, root, now=now)
+    measured = _measure(base) if isinstance(base, Path) else base
+    return Given(verified=verified, config=config_of(snapshot), base=measured, now=now, packages=versions)
+
+
+def _measure(directory: Path) -> Fingerprint:
+    from skillwarrant_format.base_directory import fingerprint_directory
+
+    with progress.hashing("measuring the base model") as callback:
+        return fingerprint_directory(directory, callback).fingerprint
+
+
+def _text_of(path: Path) -> str:
+    from skillwarrant_format.limits import MAX_JSON_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_JSON_BYTES).decode()
+    except UnicodeDecodeError:
+        raise UsageError("the system prompt is not UTF-8", found=str(path)) from None
+    except OSError as error:
+        raise Unavailable(f"cannot read the system prompt {path}", found=error.strerror) from None
+
+
+def _text(given: Given, judgement: Judgement) -> str:
+    skill = given.verified.manifest.skill
+    lines = [f"{output.good('verified')}  {skill.name} {skill.version}", "", output.facts(_rows(given, judgement))]
+    if judgement.unchecked:
+        lines += ["", output.loud("not checked:"), *(f"  {line}" for line in judgement.unchecked)]
+    return "\n".join(lines)
+
+
+def _rows(given: Given, judgement: Judgement) -> Iterator[tuple[str, str]]:
+    verified = given.verified
+    yield "signed by", verified.signer.identity
+    yield "issuer", verified.signer.issuer
+    yield "signed at", format_time(verified.signed_at)
+    yield "log entry", f"{verified.log.index} of {verified.log.origin}"
+    yield "files", f"{len(verified.statement.subjects)}, all as signed"
+    if base := _base(given):
+        yield "base", f"{base.name} ({base.fingerprint.digest.short}…)"
+    if judgement.policy is not None:
+        used = judgement.policy
+        yield "policy", f"{used.name} revision {used.revision}: all {len(judgement.checked)} requirements proved"
+    yield "trust root", f"{verified.trust.source}, retrieved {format_time(verified.trust.retrieved_at)}"
+
+
+def _base(given: Given) -> BaseModel | None:
+    bases = given.verified.manifest.base_models
+    return next((base for base in bases if base.fingerprint == given.base), None)
+
+
+def _fields(given: Given, judgement: Judgement) -> JsonObject:
+    verified, base = given.verified, _base(given)
+    return {
+        "skill": {"name": verified.manifest.skill.name, "version": verified.manifest.skill.version},
+        "bundle": str(verified.bundle),
+        "signer": {"identity": verified.signer.identity, "issuer": verified.signer.issuer},
+        "signedAt": format_time(verified.signed_at),
+        "log": verified.log.to_json(),
+        "files": [subject.to_json() for subject in verified.statement.subjects],
+        "base": None if base is None else base.to_json(),
+        "policy": None if judgement.policy is None else judgement.policy.to_json(),
+        "trust": verified.trust.to_json(),
+        "checks": [finding.check().to_json() for finding in judgement.checked],
+        "notChecked": list(judgement.unchecked),
+    }

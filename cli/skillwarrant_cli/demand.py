@@ -1,0 +1,143 @@
+"""What a caller of `verify` demands: a policy, or, like other Sigstore tools, no more than a signer.
+
+Both are judged by the policy rules, so that there is one meaning of each check. What nobody asked for is not
+checked, and is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Protocol
+
+from skillwarrant_format.adapter_config import AdapterConfig
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import PolicyDenied
+from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_format.observation import PolicyUsed
+from skillwarrant_verify.context import Context
+from skillwarrant_verify.decide import Facts, decide
+from skillwarrant_verify.decision import Finding
+from skillwarrant_verify.identity import IdentityPattern
+from skillwarrant_verify.policy import Policy, PublisherRule
+from skillwarrant_verify.requires import installed_versions
+from skillwarrant_verify.signature import Verified
+
+__all__ = ["Demand", "Given", "Judgement", "PolicyDemand", "SignerDemand"]
+
+_NOWHERE: Final = Context(environment="unstated")
+_ALWAYS: Final = frozenset(
+    {
+        "signature.valid",
+        "log.included",
+        "files.exact",
+        "publisher.trusted",
+        "time.window",
+        "manifest.age",
+        "adapter.as-declared",
+    }
+)
+_WHERE: Final = frozenset({"environment.allowed", "region.allowed", "operator.allowed", "prompt.allowed"})
+_NOT_MY_POLICY: Final = "If that is whom you trust, name it with --identity and --issuer."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What is verified or measured, and the host's time.
+
+    Args:
+        packages: versions of the deployment's packages by name; they replace those installed here.
+    """
+
+    verified: Verified
+    config: AdapterConfig
+    base: Fingerprint | None
+    now: datetime
+    packages: Mapping[str, str]
+
+    def facts(self, context: Context) -> Facts:
+        """The rules' input."""
+        required = [name for name, _ in self.verified.manifest.requires]
+        return Facts(
+            verified=self.verified,
+            config=self.config,
+            base=self.base,
+            context=context,
+            now=self.now,
+            versions={**installed_versions(required), **self.packages},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A yes. `unchecked` says in words what it does not cover."""
+
+    checked: tuple[Finding, ...]
+    unchecked: tuple[str, ...]
+    policy: PolicyUsed | None
+
+
+class Demand(Protocol):
+    """`judge` returns or raises: PolicyDenied for a no, Unavailable where an input is missing."""
+
+    def judge(self, given: Given) -> Judgement: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDemand:
+    """Everything the policy requires, for this context."""
+
+    policy: Policy
+    context: Context
+
+    def judge(self, given: Given) -> Judgement:
+        decision = decide(self.policy, given.facts(self.context)).require().decision
+        return Judgement(checked=decision.checked, unchecked=(), policy=decision.policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerDemand:
+    """This signer, and that the publisher's own limits are kept as far as the caller tells of his deployment."""
+
+    signer: IdentityPattern
+    context: Context | None
+
+    def judge(self, given: Given) -> Judgement:
+        decision = decide(self._policy(given), given.facts(self.context or _NOWHERE))
+        asked = (
+            _ALWAYS | ({"base.matches"} if given.base else frozenset()) | (_WHERE if self.context else frozenset())
+        )
+        checked = tuple(finding for finding in decision.checked if finding.code in asked)
+        reasons = [_for_signer(finding) for finding in checked if finding.outcome != "proved"]
+        if reasons or {finding.code for finding in checked} != asked:
+            raise PolicyDenied(
+                "the adapter is not what is asked for", reasons=tuple(map(str, reasons)) or ("no proof",)
+            )
+        return Judgement(checked=checked, unchecked=self._unchecked(given), policy=None)
+
+    def _policy(self, given: Given) -> Policy:
+        """The rules want a policy: this one demands the signer, and takes the rest as the manifest has it."""
+        manifest = given.verified.manifest
+        return Policy(
+            name="command line",
+            revision=1,
+            digest=Digest.of(str(self.signer).encode()),
+            environments=manifest.deployment.environments if self.context is None else (self.context.environment,),
+            policy_classes=(manifest.policy_class,),
+            publishers=(PublisherRule(signer=self.signer, skills=(manifest.skill.name,)),),
+        )
+
+    def _unchecked(self, given: Given) -> tuple[str, ...]:
+        hazards = (*given.config.hazards, *(("changes-base",) if given.config.changes_base else ()))
+        lines = (
+            "" if given.base else "the base model: give --base DIR or --base-fingerprint",
+            "" if self.context else "where it is used: give --environment",
+            f"THE ADAPTER'S HAZARDS: {', '.join(hazards)}" if hazards else "",
+            "your policy (policy class, hazards, age, versions): give --policy FILE",
+        )
+        return tuple(line for line in lines if line)
+
+
+def _for_signer(finding: Finding) -> Finding:
+    return replace(finding, fix=_NOT_MY_POLICY) if finding.code == "publisher.trusted" else finding
