@@ -682,9 +682,16 @@ def seeds(insider: Insider, trust: TrustRoot) -> list[tuple[dict[str, Any], Trus
     return found
 
 
+@pytest.fixture(scope="session")
+def meanings(seeds: list[tuple[dict[str, Any], TrustRoot]]) -> list[tuple[Any, ...]]:
+    return [meaning(verify_signature(raw(honest), trust, now=NOW)) for honest, trust in seeds]
+
+
 @SETTINGS
 @given(random=st.randoms(use_true_random=False))
-def test_no_mutation_is_falsely_accepted_and_no_foreign_exception_escapes(seeds: Any, random: Any) -> None:
+def test_no_mutation_is_falsely_accepted_and_no_foreign_exception_escapes(
+    seeds: Any, meanings: Any, random: Any
+) -> None:
     honest, trust = random.choice(seeds)
     other, _ = random.choice(seeds)
     data = mutated(honest, other, random)
@@ -692,7 +699,7 @@ def test_no_mutation_is_falsely_accepted_and_no_foreign_exception_escapes(seeds:
         found = verify_signature(data, trust, now=NOW)
     except (FormatError, VerificationError):  # a "no", and never "could not check"
         return
-    assert meaning(found) == meaning(verify_signature(raw(honest), trust, now=NOW))
+    assert meaning(found) in meanings  # as a whole: nothing of one bundle beside something of another
 
 
 def meaning(signature: Signature) -> tuple[Any, ...]:
