@@ -22,13 +22,14 @@ class Timeouts:
 
     Args:
         connect: for one TCP and TLS connection.
-        answer: for one request, from the first attempt to the last byte of its answer.
+        answer: for one request, from the first attempt to the last byte of its answer; Rekor v2 answers when the
+            entry is in the tree, which takes it up to 20.
         total: for everything between the call to `sign` and its return.
         login: for a person in a browser.
     """
 
     connect: float = 5
-    answer: float = 20
+    answer: float = 25
     total: float = 60
     login: float = 300
 

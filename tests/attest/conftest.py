@@ -136,7 +136,7 @@ def other_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devstack]:
 
 @pytest.fixture(scope="session")
 def quick() -> Timeouts:
-    return Timeouts(connect=0.5, answer=0.5, total=3, login=2)
+    return Timeouts(connect=0.5, answer=0.8, total=5, login=2)
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,7 @@ def test_a_hostile_configuration_is_a_format_error_at_once(adapter_dir: Path, co
     begin = time.monotonic()
     with pytest.raises(FormatError, match=r"adapter_config\.json"):
         read_adapter(adapter_dir)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_job_whose_token_service_fails_is_unavailable_in_time(
     begin = time.monotonic()
     with pytest.raises(Unavailable, match="identity token cannot be had"):
         ambient_credential(timeouts=Timeouts(answer=0.5))
-    assert time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize("url", ["not a url", "http://[", "gopher://x"])
@@ -123,7 +123,7 @@ def test_a_provider_that_is_down_or_hangs_is_unavailable_in_time(world: World, q
     for url in (world.nobody(), world.peer(lambda _: None).url):
         with pytest.raises(Unavailable, match=r"the identity provider \(http"):
             browser_credential(world.config(oidc=url), timeouts=quick)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5
 
 
 def test_an_instance_without_a_provider_is_a_trust_error(world: World) -> None:
@@ -200,4 +200,4 @@ def test_ctrl_c_ends_a_hanging_signing_at_once(world: World, tmp_path: Path) -> 
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)
     assert b"KeyboardInterrupt" in errors
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5

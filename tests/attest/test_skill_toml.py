@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -230,3 +231,12 @@ def test_the_usual_place_is_beside_the_adapter_under_its_name(
 )
 def test_a_line_is_that_of_the_key_or_of_its_table(path: str, line: int | None) -> None:
     assert line_of(FULL.encode(), path) == line
+
+
+def test_the_reference_is_true() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "skill-toml.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, flags=re.S)
+    assert read(example).skill.name == "acme/support"
+    keys = set(re.findall(r"(?m)^\[*([a-z_]+)(?: =|\])", FULL)) - {"transformers", "peft"}
+    assert len(keys) > 30
+    assert {key for key in keys if key not in text} == set()
