@@ -47,7 +47,7 @@ class Finding:
 
     def check(self) -> Check:
         """The form that observations keep."""
-        return Check(code=self.code, outcome=self.outcome, message=shown(str(self), 4000))
+        return Check(code=self.code, outcome=self.outcome, message=shown(str(self), 1000))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ class Attempt:
         if error is None or (self.decision is not None and self.decision.reasons):
             return found
         code = error.code if isinstance(error, SkillwarrantError) else "internal"
-        text = shown(str(error) or type(error).__name__, 4000)
+        text = shown(str(error) or type(error).__name__, 1000)
         return (*found, Check(code=code, outcome="not-proved", message=text))
 
 
