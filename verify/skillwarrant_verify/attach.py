@@ -17,7 +17,7 @@ from torch import nn
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.adapter_files import CONFIG_NAME
 from skillwarrant_format.errors import FormatError, LoadMismatch, Unavailable, UsageError
-from skillwarrant_verify.peft_adapter import base_of, base_tensors, carries_adapters, peft_model_class
+from skillwarrant_verify.peft_adapter import carries_adapters, peft_model_class
 
 __all__ = ["attach", "check_receiver"]
 
@@ -59,11 +59,10 @@ def check_receiver(model: nn.Module, adapter_name: str) -> None:
             found=type(model).__name__,
             fix="Pass the PeftModel that verify_and_load gave, or unload the adapters first.",
         )
-    for name, tensor in base_tensors(base_of(model)).items():
-        if tensor.device.type == "meta":
-            raise Unavailable(
-                "the base model is not in memory", found=name, fix="Load all of it into memory first."
-            )
+    if any(parameter.device.type == "meta" for parameter in model.parameters()):
+        raise Unavailable(
+            "the base model is not in memory", found="weights on torch's meta device", fix="Load all of it."
+        )
 
 
 def attach(model: nn.Module, config: AdapterConfig, adapter_name: str, *, is_trainable: bool) -> PeftModel:
@@ -78,19 +77,28 @@ def attach(model: nn.Module, config: AdapterConfig, adapter_name: str, *, is_tra
         Unavailable: not enough memory.
     """
     lora = _peft_config(config, is_trainable)
+    # Every weight is replaced, so none needs a start value.
+    start, lora.init_lora_weights = lora.init_lora_weights, False
     try:
         with torch.device("meta"):
-            if not isinstance(model, PeftModel):
-                wrap = peft_model_class(config.task_type)
-                return wrap(model, lora, adapter_name, autocast_adapter_dtype=False)
-            model.add_adapter(adapter_name, lora, autocast_adapter_dtype=False)
-            if is_trainable:
-                model.set_requires_grad(adapter_name)
-            return model
+            target = _attached(model, lora, config.task_type, adapter_name, is_trainable)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unavailable("not enough memory for the adapter", found=str(error)) from error
     except _MISFITS as error:
         raise LoadMismatch("the adapter's configuration does not fit this model", found=str(error)) from error
+    lora.init_lora_weights = start
+    return target
+
+
+def _attached(
+    model: nn.Module, lora: LoraConfig, task_type: str | None, adapter_name: str, is_trainable: bool
+) -> PeftModel:
+    if not isinstance(model, PeftModel):
+        return peft_model_class(task_type)(model, lora, adapter_name, autocast_adapter_dtype=False)
+    model.add_adapter(adapter_name, lora, autocast_adapter_dtype=False)
+    if is_trainable:  # a further adapter is not active, and so comes frozen
+        model.set_requires_grad(adapter_name)
+    return model
 
 
 def _peft_config(config: AdapterConfig, is_trainable: bool) -> LoraConfig:

@@ -5,9 +5,9 @@ attached or not. Measuring again is cheap while nothing was touched: a measureme
 address and version counter, and `still_holds` compares those.
 
 That comparison does not see a write that bypasses torch's version counter: through `.data`, through a raw pointer
-or another process that shares the memory. Where that matters, measure in full each time, as a policy does by default
-(`measure = "every-load"`). No measurement of tensors sees the code that uses them: `alterations` names the hooks and
-patched methods that can be seen.
+or another process that shares the memory. Where that matters, measure in full each time, as a policy does by
+default (`measure = "every-load"`). No measurement of tensors sees the code that uses them: `alterations` names the
+hooks and patched methods that can be seen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from skillwarrant_format.fingerprint import (
     root,
 )
 from skillwarrant_format.hashing import Progress, Source, hash_all
-from skillwarrant_verify.peft_adapter import alterations, base_buffers, base_of, base_tensors
+from skillwarrant_verify.peft_adapter import BaseState, alterations, base_of
 
 __all__ = ["Measurement", "exclusive", "measure"]
 
@@ -83,10 +83,10 @@ class Measurement:
 
     def still_holds(self, model: nn.Module) -> bool:
         """Whether every tensor of the base is the very one that was measured, and torch saw no write to it."""
-        return self._holds(_State.of(base_of(model)))
+        return self._holds(BaseState.of(base_of(model)))
 
-    def _holds(self, state: _State) -> bool:
-        live = state.live()
+    def _holds(self, state: BaseState) -> bool:
+        live = _live(state)
         return live.keys() == self._witness.keys() and all(
             witness.holds(live[name]) for name, witness in self._witness.items()
         )
@@ -107,7 +107,7 @@ def measure(model: nn.Module, *, reuse: bool = False, progress: Progress | None 
     """
     with exclusive(model):
         base = base_of(model)
-        state = _State.of(base)
+        state = BaseState.of(base)
         kept = _KEPT.get(base) if reuse else None
         if kept is None or not kept._holds(state):
             kept = _measure(base, state, progress)
@@ -131,23 +131,12 @@ def exclusive(model: nn.Module) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The live tensors of a base model: those that files hold, and the computed buffers."""
-
-    tensors: Mapping[str, torch.Tensor]
-    buffers: Mapping[str, torch.Tensor]
-
-    @classmethod
-    def of(cls, base: nn.Module) -> Self:
-        return cls(base_tensors(base), base_buffers(base))
-
-    def live(self) -> dict[str, torch.Tensor]:
-        return {**self.tensors, **{f"{name} (computed)": tensor for name, tensor in self.buffers.items()}}
+def _live(state: BaseState) -> dict[str, torch.Tensor]:
+    return {**state.tensors, **{f"{name} (computed)": tensor for name, tensor in state.buffers.items()}}
 
 
-def _measure(base: nn.Module, state: _State, progress: Progress | None) -> Measurement:
-    live = state.live()
+def _measure(base: nn.Module, state: BaseState, progress: Progress | None) -> Measurement:
+    live = _live(state)
     for name, tensor in live.items():
         _check_readable(name, tensor)
     witness = {name: _Witness.of(tensor) for name, tensor in live.items()}
@@ -165,7 +154,7 @@ def _measure(base: nn.Module, state: _State, progress: Progress | None) -> Measu
         alterations=alterations(base),
         _witness=witness,
     )
-    if not measured._holds(_State.of(base)):
+    if not measured._holds(BaseState.of(base)):
         raise Unavailable("the model changed while it was measured", fix="Measure when nothing trains or edits it.")
     return measured
 

@@ -6,7 +6,7 @@
 PEFT writes whatever keys a file has (another adapter's, the base model's) and makes up what it has not. So nothing
 is written before the file's keys and shapes are exactly those that the configuration implies. The parameters then
 are views of the very buffer that was hashed, wherever dtype, device and alignment allow, so that "the live weights
-are the signed bytes" is a comparison of pointers; elsewhere every bit is compared with the cast of the signed bytes.
+are the signed bytes" is a comparison of pointers; elsewhere every bit is compared with the cast of the signed.
 
 The result is that of `PeftModel.from_pretrained` with the same keywords, bit by bit, except that no random numbers
 are drawn from torch's generator. Whatever fails, the model is put back as it was.
@@ -14,7 +14,7 @@ are drawn from torch's generator. Whatever fails, the model is put back as it wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -27,7 +27,7 @@ from skillwarrant_format.snapshot import WEIGHTS_NAME, Snapshot
 from skillwarrant_verify.attach import attach, check_receiver
 from skillwarrant_verify.base import exclusive
 from skillwarrant_verify.lora_config import check_lora
-from skillwarrant_verify.peft_adapter import Placement, adapter_tensors, base_keys, converted, placements
+from skillwarrant_verify.peft_adapter import Placement, Slot, adapter_tensors, base_keys, converted, slots
 from skillwarrant_verify.rollback import Journal
 from skillwarrant_verify.weights import Weights, is_memory_of, owned, same_bits
 
@@ -106,7 +106,6 @@ def load(
     """
     config = parse_config(snapshot)
     weights = Weights.of(snapshot.weights)
-    weights.check_finite()
     with exclusive(model):
         check_receiver(model, adapter_name)
         journal = Journal.of(model)
@@ -114,11 +113,11 @@ def load(
             target = attach(model, config, adapter_name, is_trainable=is_trainable)
             empty = adapter_tensors(target, adapter_name)
             signed = _matched(target, empty, weights)
-            places = placements(
+            places = slots(
                 target, empty, autocast_adapter_dtype=autocast_adapter_dtype, low_cpu_mem_usage=low_cpu_mem_usage
             )
-            _put(target, empty, signed, places, writable=is_trainable)
-            views = _prove(adapter_tensors(target, adapter_name), signed, places)
+            _put(places, signed, writable=is_trainable)
+            views = _prove(places, signed)
             if not is_trainable:
                 target.eval()
         except BaseException:
@@ -177,38 +176,22 @@ def _mismatch(what: str, keys: list[str]) -> LoadMismatch:
     )
 
 
-def _put(
-    model: PeftModel,
-    empty: Mapping[str, nn.Parameter],
-    signed: Mapping[str, torch.Tensor],
-    places: Mapping[str, Placement],
-    *,
-    writable: bool,
-) -> None:
+def _put(places: Iterable[Slot], signed: Mapping[str, torch.Tensor], *, writable: bool) -> None:
     """Replace each empty parameter by the signed tensor, as PEFT would hold it."""
-    fresh = {}
     try:
-        for key, parameter in empty.items():
-            tensor = owned(converted(signed[key], places[key]), signed[key], writable=writable)
-            fresh[id(parameter)] = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
+        for slot in places:
+            tensor = owned(converted(signed[slot.key], slot.place), signed[slot.key], writable=writable)
+            setattr(slot.module, slot.name, nn.Parameter(tensor, requires_grad=slot.parameter.requires_grad))
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unavailable("not enough memory for the adapter", found=str(error)) from error
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            if id(parameter) in fresh:
-                setattr(module, name, fresh[id(parameter)])
 
 
-def _prove(
-    live: Mapping[str, torch.Tensor], signed: Mapping[str, torch.Tensor], places: Mapping[str, Placement]
-) -> int:
+def _prove(places: Iterable[Slot], signed: Mapping[str, torch.Tensor]) -> int:
     """Look at the model again: each weight must be the signed memory, or the cast of it. Counts the former."""
-    if live.keys() != signed.keys():
-        raise LoadMismatch("the adapter on the model is not the one that was attached")
     views = 0
-    for key, tensor in live.items():
-        if is_memory_of(tensor, signed[key]):
+    for slot in places:
+        if is_memory_of(slot.parameter, signed[slot.key]):
             views += 1
-        elif not same_bits(tensor, converted(signed[key], places[key])):
-            raise LoadMismatch("a weight on the model is not the signed one", found=key)
+        elif not same_bits(slot.parameter, converted(signed[slot.key], slot.place)):
+            raise LoadMismatch("a weight on the model is not the signed one", found=slot.key)
     return views

@@ -1,14 +1,14 @@
 """The one place that knows names of PEFT and torch which are not promised to stay; tests hold each of them.
 
-`base_tensors` and `adapter_tensors` split a model into what is its base and what one adapter added. `target` says
-which dtype and device PEFT gives an adapter weight. Nothing here decides, and nothing here changes a model.
+`BaseState` and `adapter_tensors` split a model into what is its base and what one adapter added; `slots` says where
+a weight goes, and which dtype and device PEFT gives it. Nothing here decides, and nothing here changes a model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -21,17 +21,17 @@ from torch import nn
 from skillwarrant_format.errors import LoadMismatch, Unavailable
 
 __all__ = [
+    "BaseState",
     "Placement",
+    "Slot",
     "adapter_tensors",
     "alterations",
-    "base_buffers",
     "base_keys",
     "base_of",
-    "base_tensors",
     "carries_adapters",
     "converted",
     "peft_model_class",
-    "placements",
+    "slots",
 ]
 
 _SHORT = {torch.float16, torch.bfloat16} | {getattr(torch, name) for name in UPCAST_DTYPES if hasattr(torch, name)}
@@ -56,73 +56,99 @@ def carries_adapters(model: nn.Module) -> bool:
     return any(isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper) for module in model.modules())
 
 
-def base_tensors(base: nn.Module) -> dict[str, torch.Tensor]:
-    """The persistent state of a base model under the names it has without adapters, as the live tensors.
-
-    As `peft.get_base_model_state_dict`, which gives detached ones and so loses their identity.
+@dataclass(frozen=True, slots=True)
+class BaseState:
+    """The live tensors of a base model, under the names they have without adapters.
 
     Args:
-        base: what `base_of` gave.
-
-    Raises:
-        Unavailable: the model keeps state that is no tensor.
+        tensors: the persistent state, which files hold. As `peft.get_base_model_state_dict`, which gives detached
+            tensors and so loses their identity.
+        buffers: the buffers that no file holds (rotary frequencies).
     """
-    return {name: tensor for _, name, tensor in _base_state(base)}
+
+    tensors: Mapping[str, torch.Tensor]
+    buffers: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, base: nn.Module) -> Self:
+        """Look at what `base_of` gave.
+
+        Raises:
+            Unavailable: the model keeps state that is no tensor.
+        """
+        tree = _BaseTree.of(base)
+        tensors = {name: tensor for _, name, tensor in tree.persistent(base)}
+        buffers = {
+            full: tensor
+            for name, module in tree.modules.values()
+            for key, tensor in module.named_buffers(recurse=False)
+            if (full := _join(name, key)) not in tensors
+        }
+        return cls(tensors, buffers)
 
 
 def base_keys(model: PeftModel) -> dict[str, torch.Tensor]:
-    """The same tensors under the keys that they would have in an adapter's file."""
-    return {f"base_model.model.{key}": tensor for key, _, tensor in _base_state(base_of(model))}
+    """The base's persistent tensors under the keys that they would have in an adapter's file."""
+    base = base_of(model)
+    return {f"base_model.model.{key}": tensor for key, _, tensor in _BaseTree.of(base).persistent(base)}
 
 
-def _base_state(base: nn.Module) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """Each entry of the state that belongs to the base: its key now, its name without adapters, the tensor."""
-    names = {path: name for path, name, _ in _base_modules(base)}
-    modules = {path for path, _ in base.named_modules(remove_duplicate=False)}
-    for key, value in base.state_dict(keep_vars=True).items():
-        path, _, rest = key.rpartition(".")
-        while path not in modules:  # quantised layers keep state like `weight.absmax`
-            path, _, head = path.rpartition(".")
-            rest = f"{head}.{rest}"
-        if path in names:
-            if not isinstance(value, torch.Tensor):
-                raise Unavailable("the base model keeps state that is no tensor", found=key)
-            yield key, _join(names[path], rest), value
+@dataclass(frozen=True, slots=True)
+class _BaseTree:
+    """Which modules are the base's.
+
+    Args:
+        modules: path in the model as it is -> name without adapters, and the module.
+        wrappers: paths of PEFT's modules around one of the base.
+    """
+
+    modules: dict[str, tuple[str, nn.Module]]
+    wrappers: set[str]
+
+    @classmethod
+    def of(cls, base: nn.Module) -> Self:
+        tree = cls({}, set())
+        pending: list[tuple[str, str, Any]] = [("", "", base)]
+        while pending:
+            path, name, module = pending.pop()
+            if (inner := _inner(module)) is None:
+                tree.modules[path] = (name, module)
+                pending += [(_join(path, key), _join(name, key), child) for key, child in module.named_children()]
+            else:
+                tree.wrappers.add(path)
+                pending.append((_join(path, inner), name, getattr(module, inner)))
+        return tree
+
+    def persistent(self, base: nn.Module) -> Iterator[tuple[str, str, torch.Tensor]]:
+        """Each entry of the state that belongs to the base: its key now, its name without adapters, the tensor."""
+        for key, value in base.state_dict(keep_vars=True).items():
+            path, _, rest = key.rpartition(".")
+            while path not in self.modules and path not in self.wrappers:  # quantised layers: `weight.absmax`
+                path, _, head = path.rpartition(".")
+                rest = f"{head}.{rest}"
+            if path in self.modules:
+                if not isinstance(value, torch.Tensor):
+                    raise Unavailable("the base model keeps state that is no tensor", found=key)
+                yield key, _join(self.modules[path][0], rest), value
 
 
-def base_buffers(base: nn.Module) -> dict[str, torch.Tensor]:
-    """The buffers of a base model that no file holds (rotary frequencies), by the same kind of name."""
-    persistent = base_tensors(base)
-    found = {}
-    for _, name, module in _base_modules(base):
-        found.update({_join(name, key): value for key, value in module.named_buffers(recurse=False)})
-    return {name: value for name, value in found.items() if name not in persistent}
+def _inner(module: nn.Module) -> str | None:
+    """Where a module of PEFT keeps the module of the base that it wraps."""
+    if isinstance(module, BaseTunerLayer):
+        return "base_layer"
+    return "original_module" if isinstance(module, AuxiliaryTrainingWrapper) else None
 
 
-def _base_modules(base: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
-    """Each module of the base, with its path now and its name without adapters."""
-    pending: list[tuple[str, str, Any]] = [("", "", base)]
-    while pending:
-        path, name, module = pending.pop()
-        if isinstance(module, BaseTunerLayer):
-            pending.append((_join(path, "base_layer"), name, module.base_layer))  # type: ignore[attr-defined]
-        elif isinstance(module, AuxiliaryTrainingWrapper):
-            pending.append((_join(path, "original_module"), name, module.original_module))
-        else:
-            yield path, name, module
-            pending.extend((_join(path, key), _join(name, key), child) for key, child in module.named_children())
-
-
-def adapter_tensors(model: PeftModel, adapter_name: str) -> dict[str, nn.Parameter]:
-    """What a file of this adapter must hold: key in the file -> the live parameter it sets.
+def adapter_tensors(model: PeftModel, adapter_name: str) -> dict[str, torch.Tensor]:
+    """What a file of this adapter must hold: key in the file -> the live tensor it sets.
 
     Base weights are not in it, although PEFT writes some of them into the file (targeted embeddings, biases).
     """
-    live = model.state_dict(keep_vars=True)
     found = get_peft_model_state_dict(
-        model, state_dict=live, adapter_name=adapter_name, save_embedding_layers=False
+        model, state_dict=model.state_dict(keep_vars=True), adapter_name=adapter_name, save_embedding_layers=False
     )
-    base = {id(tensor) for tensor in base_tensors(base_of(model)).values()}
+    modules = [module for _, module in _BaseTree.of(base_of(model)).modules.values()]
+    base = {id(tensor) for module in modules for tensor in module.parameters(recurse=False)}
     return {key: value for key, value in found.items() if id(value) not in base}
 
 
@@ -146,14 +172,26 @@ def converted(tensor: torch.Tensor, place: Placement) -> torch.Tensor:
     return rounded.to(device=place.device, dtype=place.dtype or rounded.dtype)
 
 
-def placements(
-    model: PeftModel,
-    empty: Mapping[str, torch.Tensor],
-    *,
-    autocast_adapter_dtype: bool,
-    low_cpu_mem_usage: bool,
-) -> dict[str, Placement]:
-    """What `PeftModel.from_pretrained` would make of each weight in `empty` (see `adapter_tensors`).
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A parameter of the model that a tensor of the file is for: its key there, its place, and what it becomes."""
+
+    key: str
+    module: nn.Module
+    name: str
+    place: Placement
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """What is there now."""
+        found: nn.Parameter = getattr(self.module, self.name)
+        return found
+
+
+def slots(
+    model: PeftModel, empty: Mapping[str, torch.Tensor], *, autocast_adapter_dtype: bool, low_cpu_mem_usage: bool
+) -> list[Slot]:
+    """Every place of `empty` (see `adapter_tensors`), and what `PeftModel.from_pretrained` would put there.
 
     A LoRA weight takes its base layer's dtype, and with `autocast_adapter_dtype` float32 in place of any shorter
     one. With `low_cpu_mem_usage` the values are rounded to the base layer's dtype on the way. A module to save
@@ -162,20 +200,32 @@ def placements(
     Raises:
         LoadMismatch: for a weight of another kind.
     """
-    found: dict[int, Placement] = {}
+    keys = {id(tensor): key for key, tensor in empty.items()}
+    found = []
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             device, dtype = _device_and_dtype(module)
             final = torch.float32 if autocast_adapter_dtype and dtype in _SHORT else dtype
             place = Placement(device, final, dtype if low_cpu_mem_usage else None)
-            found.update((id(parameter), place) for parameter in _adapter_parameters(module))
+            parts = [child for name, child in module.named_children() if name != "base_layer"]
+            found += [Slot(keys[id(old)], owner, name, place) for owner, name, old in _parameters(parts, keys)]
         elif isinstance(module, ModulesToSaveWrapper):
-            for parameter in module.modules_to_save.parameters():
-                own = None if low_cpu_mem_usage else parameter.dtype
-                found[id(parameter)] = Placement(parameter.device, own)
-    if unknown := [key for key, parameter in empty.items() if id(parameter) not in found]:
+            for owner, name, old in _parameters([module.modules_to_save], keys):
+                place = Placement(old.device, None if low_cpu_mem_usage else old.dtype)
+                found.append(Slot(keys[id(old)], owner, name, place))
+    if unknown := sorted(empty.keys() - {slot.key for slot in found}):
         raise LoadMismatch("an adapter weight is of a kind that this version does not load", found=unknown[0])
-    return {key: found[id(parameter)] for key, parameter in empty.items()}
+    return found
+
+
+def _parameters(
+    modules: Sequence[nn.Module], wanted: Mapping[int, str]
+) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    for module in modules:
+        for owner in module.modules():
+            for name, parameter in owner.named_parameters(recurse=False):
+                if id(parameter) in wanted:
+                    yield owner, name, parameter
 
 
 def _device_and_dtype(layer: BaseTunerLayer) -> tuple[torch.device, torch.dtype]:
@@ -187,16 +237,10 @@ def _device_and_dtype(layer: BaseTunerLayer) -> tuple[torch.device, torch.dtype]
     return device, dtype if floating else torch.get_default_dtype()
 
 
-def _adapter_parameters(layer: nn.Module) -> Iterator[nn.Parameter]:
-    for name, child in layer.named_children():
-        if name != "base_layer":
-            yield from child.parameters()
-
-
 def alterations(model: nn.Module) -> tuple[str, ...]:
     """What can change a model's answers without changing a tensor of it, as far as that can be seen."""
     found = set()
-    for _, name, module in _base_modules(base_of(model)):
+    for name, module in _BaseTree.of(base_of(model)).modules.values():
         label = name or "(the model)"
         if module._forward_hooks or module._forward_pre_hooks:
             found.add(f"forward-hook: {label}")

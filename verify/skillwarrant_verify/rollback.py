@@ -8,7 +8,6 @@ to a tensor that is in the journal.
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -58,7 +57,7 @@ class _Entry:
     def of(cls, item: Any) -> Self:
         attributes = vars(item)
         held = [value for value in attributes.values() if isinstance(value, _CONTAINERS)]
-        return cls(attributes, dict(attributes), tuple((value, copy(value)) for value in held))
+        return cls(attributes, dict(attributes), tuple((value, value.copy() if value else ()) for value in held))
 
     def restore(self) -> None:
         self.attributes.clear()

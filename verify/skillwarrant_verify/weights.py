@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -37,37 +38,47 @@ class Weights:
         """Views of a file's tensors.
 
         Raises:
-            FormatError: no safetensors file, no tensors, or tensors of a type or shape that no LoRA has.
+            FormatError: no safetensors file, or tensors of a type, size or place that no LoRA has, or NaN and
+                infinities: they pass every comparison of shapes, and every answer with them is noise.
         """
         header = Header.parse(file.data, what=WEIGHTS_NAME)
         if not header.tensors:
             raise FormatError(f"{WEIGHTS_NAME} holds no tensors")
+        for dtype, run in groupby(header.tensors, key=lambda tensor: tensor.dtype):
+            _check_run(file.buffer, header.data_start, dtype, list(run))
         found = {tensor.name: _view(file.buffer, header.data_start, tensor) for tensor in header.tensors}
         return cls(MappingProxyType(found))
 
-    def check_finite(self) -> None:
-        """Refuse NaN and infinities: they pass every comparison of shapes, and every answer with them is noise.
 
-        Raises:
-            FormatError: naming the first tensor with one.
-        """
-        # A sum is not finite wherever a term is not. It may also overflow, so only then is every element looked at.
-        sums = torch.stack([tensor.sum(dtype=torch.float32) for tensor in self.tensors.values()])
-        suspects = torch.isfinite(sums).logical_not_().tolist()
-        for (name, tensor), suspect in zip(self.tensors.items(), suspects, strict=True):
-            if suspect and not bool(torch.isfinite(tensor).all()):
-                raise FormatError(f"{WEIGHTS_NAME} holds values that are no numbers", expected="finite", found=name)
+def _check_run(buffer: memoryview, start: int, dtype: str, run: list[TensorInfo]) -> None:
+    """Check neighbours of one dtype at once: one pass of torch over all of them, and not one for each."""
+    if dtype not in _DTYPES or any(tensor.parameters == 0 for tensor in run):
+        raise _unusual(next((tensor for tensor in run if tensor.parameters == 0), run[0]))
+    if (start + run[0].start) % _DTYPES[dtype].itemsize:
+        raise FormatError(f"{WEIGHTS_NAME} holds tensors at odd addresses", found=run[0].name)
+    count = sum(tensor.parameters for tensor in run)
+    values = torch.frombuffer(buffer, dtype=_DTYPES[dtype], count=count, offset=start + run[0].start)
+    # The sum is finite only if every term is. It may overflow too, so only then is every element looked at.
+    if bool(values.sum(dtype=torch.float32).isfinite()):
+        return
+    for tensor in run:
+        if not bool(_view(buffer, start, tensor).isfinite().all()):
+            raise FormatError(
+                f"{WEIGHTS_NAME} holds values that are no numbers", expected="finite", found=tensor.name
+            )
+
+
+def _unusual(tensor: TensorInfo) -> FormatError:
+    return FormatError(
+        f"{WEIGHTS_NAME} holds a tensor that no adapter of this kind has",
+        expected=f"elements of {', '.join(_DTYPES)}",
+        found=f"{tensor.name}: {tensor.dtype} {list(tensor.shape)}",
+    )
 
 
 def _view(buffer: memoryview, start: int, tensor: TensorInfo) -> torch.Tensor:
-    dtype = _DTYPES.get(tensor.dtype)
-    if dtype is None or tensor.parameters == 0:
-        raise FormatError(
-            f"{WEIGHTS_NAME} holds a tensor that no adapter of this kind has",
-            expected=f"elements of {', '.join(_DTYPES)}",
-            found=f"{tensor.name}: {tensor.dtype} {list(tensor.shape)}",
-        )
     # Each view has a storage of its own, so that nothing takes two of them for aliases when they are saved again.
+    dtype = _DTYPES[tensor.dtype]
     flat = torch.frombuffer(buffer, dtype=dtype, count=tensor.parameters, offset=start + tensor.start)
     return flat.reshape(tensor.shape)
 
