@@ -63,10 +63,14 @@ class Scene:
             grid.add_row(name, Text(value))
         self._stage.show(grid)
 
-    def quote(self, title: str, text: str) -> None:
-        """A file or a message, as it is."""
+    def file(self, title: str, text: str) -> None:
+        """A file's text, its lines as they are."""
         self._stage.show(Text(title, _QUIET))
         self._stage.verbatim(f"      {line}".rstrip() for line in text.splitlines())
+
+    def message(self, title: str, lines: Iterable[str]) -> None:
+        """What somebody was told, folded."""
+        self._stage.show(Text(title, _QUIET), *(Padding(Text(line), _INDENT) for line in lines))
 
     def side_by_side(self, question: str, *answers: tuple[str, str]) -> None:
         """A question, and under it one box for each (who answers, the answer)."""
@@ -150,7 +154,7 @@ class Stage:
         self._print(Text(), Text(title, "bold"))
         for purpose, command in commands:
             self._print(Text(f"  # {purpose}", _QUIET))
-            self.verbatim([f"  {command}"])
+            self.verbatim(f"  {line}" for line in command.splitlines())
 
     def verbatim(self, lines: Iterable[str]) -> None:
         """Lines that are never folded, so that they can be copied."""
@@ -193,9 +197,17 @@ class Stage:
         self.show(Text.assemble(word, f"  {seen}  ", (f"({row.seconds:.1f} s)", _QUIET)))
 
     def _print(self, *renderables: RenderableType, folded: bool = True) -> None:
-        if not self._quiet:
-            for item in renderables:
-                self._console.print(item, highlight=False, markup=False, emoji=False, soft_wrap=not folded)
+        if self._quiet:
+            return
+        for item in renderables:
+            if self._console.is_terminal:
+                self._console.print(item, soft_wrap=not folded)
+                continue
+            with self._console.capture() as captured:  # rich fills lines up with spaces, which a file need not keep
+                self._console.print(item, soft_wrap=not folded)
+            lines = captured.get().splitlines()
+            self._console.file.write("".join(f"{line.rstrip()}\n" for line in lines))
+            self._console.file.flush()
 
 
 def _difference(told: Told, error: SkillwarrantError) -> tuple[str, str]:
@@ -222,6 +234,8 @@ def _console(*, stderr: bool) -> Console:
         force_terminal=on_terminal,  # FORCE_COLOR in a CI must not animate its log
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         highlight=False,
+        markup=False,
+        emoji=False,
     )
     console.width = min(console.width, _WIDTH) if on_terminal else _WIDTH
     return console

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from skillwarrant_audit.recorder import LOG_NAME, PUBLIC_NAME
+from skillwarrant_audit.verify import verify_log
 from skillwarrant_cli.demo import base, train
 from skillwarrant_cli.demo.place import ENVIRONMENT, REPOSITORY, Place
 from skillwarrant_cli.demo.release import ci_job, release
@@ -27,11 +29,14 @@ from skillwarrant_verify.trust import from_devstack
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from skillwarrant_audit.verify import VerifiedRecord
     from skillwarrant_cli.bundle_file import ReadBundle
     from skillwarrant_devstack import Devstack
+    from skillwarrant_format.observation import Observation
 
 __all__ = [
     "Trained",
+    "read_record",
     "refuse_another_base",
     "refuse_development",
     "refuse_substituted",
@@ -42,7 +47,16 @@ __all__ = [
 ]
 
 _RELEASE: Final = "refs/tags/v1.0.0"
-_DEVELOPMENT: Final = "refs/tags/v1.1.0-dev.1"
+_DEVELOPMENT: Final = "refs/tags/v1.1.0-dev"
+_COLUMNS: Final = ("seq", "phase", "outcome", "reason", "skill")
+_TOLD: Final = [
+    ("intent", ()),
+    ("activated", ()),
+    ("refused", ("base.matches",)),
+    ("refused", ("files.digest",)),
+    ("refused", ("environment.allowed",)),
+]
+"""Phase and reasons of every observation that the steps before leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +78,8 @@ def start(scene: Scene, stack: Devstack) -> None:
         ("has", "OIDC provider, Fulcio with a CT key, Rekor v1 and v2, timestamp authority"),
         ("trusted root", f"{stack.trusted_root.name} ({root.digest.short}…)"),
     )
-    scene.seen = f"serving at {stack.url}"
+    expect(stack.url.startswith("http://127.0.0.1:"), "a server on loopback", stack.url)
+    scene.seen = f"at {stack.url}"
 
 
 def train_adapter(scene: Scene, cache: Path) -> Trained:
@@ -88,7 +103,7 @@ def train_adapter(scene: Scene, cache: Path) -> Trained:
         ("kept in", str(cache)),
     )
     expect(bool(answer) and train.VOICE not in answer, "an answer in the base's own words", answer)
-    scene.seen = "the base answers in its own words"
+    scene.seen = "an answer in the base's own words"
     return Trained(base_dir=base_dir, adapter=adapter, model=model, tokenizer=tokenizer, answer=answer)
 
 
@@ -109,13 +124,13 @@ def sign_release(scene: Scene, place: Place, stack: Devstack, trained: Trained) 
     )
     wanted = stack.ci_identity(repository=REPOSITORY, ref=_RELEASE)
     expect((signer.identity, signer.issuer) == (wanted, stack.issuer), wanted, signer.identity)
-    scene.seen = f"signed by its release.yml, log entry {entry.index}"
+    scene.seen = f"signed by release.yml, log entry {entry.index}"
     return adapter
 
 
 def verify_then_load(scene: Scene, place: Place, trained: Trained, adapter: Path) -> None:
     """Another answer, with the adapter that the policy allows on the base that was measured."""
-    scene.quote(f"The consumer's {place.policy.name}:", place.policy.read_text("utf-8"))
+    scene.file(f"The consumer's {place.policy.name}:", place.policy.read_text("utf-8"))
     scene.working("verifying and loading")
     adapted = _verify_and_load(place, copy.deepcopy(trained.model), adapter)
     scene.working("asking the adapted model")
@@ -123,7 +138,7 @@ def verify_then_load(scene: Scene, place: Place, trained: Trained, adapter: Path
     before = ("before: the base model alone", trained.answer)
     scene.side_by_side(train.QUESTION, before, ("after: with the adapter", answer))
     expect(answer.startswith(train.VOICE) and answer != trained.answer, f"“{train.VOICE} …”", answer)
-    scene.seen = "loaded, and the answer is another"
+    scene.seen = "loaded, and another answer"
 
 
 def refuse_another_base(scene: Scene, place: Place, trained: Trained, adapter: Path) -> None:
@@ -157,7 +172,7 @@ def refuse_development(scene: Scene, place: Place, stack: Devstack, trained: Tra
         stack,
         trained,
         adapter,
-        version="1.1.0-dev.1",
+        version="1.1.0-dev",
         environment="development",
         ref=_DEVELOPMENT,
     )
@@ -166,6 +181,47 @@ def refuse_development(scene: Scene, place: Place, stack: Devstack, trained: Tra
     )
     model = trained.model
     _refused(scene, PolicyDenied, "environment.allowed", model, lambda: _verify_and_load(place, model, adapter))
+
+
+def read_record(scene: Scene, place: Place) -> list[dict[str, str]]:
+    """Every decision of this demo, signed, in its order and with its reason; a row for each."""
+    report = verify_log(place.log / LOG_NAME, place.log / PUBLIC_NAME)
+    rows = [_row(record) for record in report.observations]
+    scene.table(list(_COLUMNS), ([row[name] for name in _COLUMNS] for row in rows))
+    records = 0 if report.head is None else report.head.seq + 1
+    scene.facts(
+        ("verified", f"{records} records in one chain: {len(rows)} observations and, between them,"),
+        ("", f"{report.delegations} process keys that the operator {report.operator.short}… delegated"),
+        ("log", str((place.log / LOG_NAME).relative_to(place.directory))),
+    )
+    found = [(record.observation.phase, _reasons(record.observation)) for record in report.observations]
+    expect(found == _TOLD, _listed(_TOLD), _listed(found))
+    expect(not report.findings, "every intent concluded", "; ".join(report.findings))
+    begun, ended = (record.observation.activation for record in report.observations[:2])
+    expect(begun == ended, "an intent and its outcome", "two activations")
+    scene.seen = f"{len(rows)} observations, all verify"
+    return rows
+
+
+def _row(record: VerifiedRecord) -> dict[str, str]:
+    observation = record.observation
+    proved = sum(check.outcome == "proved" for check in observation.checks)
+    skills = ", ".join(f"{skill.name} {skill.version}" for skill in observation.skills)
+    return {
+        "seq": str(record.seq),
+        "phase": observation.phase,
+        "outcome": f"{proved} of {len(observation.checks)} proved",
+        "reason": ", ".join(_reasons(observation)),
+        "skill": skills or "none verified",
+    }
+
+
+def _reasons(observation: Observation) -> tuple[str, ...]:
+    return tuple(check.code for check in observation.checks if check.outcome != "proved")
+
+
+def _listed(entries: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    return ", ".join(" ".join((phase, *reasons)) for phase, reasons in entries) or "nothing"
 
 
 def _sign(
@@ -207,7 +263,7 @@ def _refused(
     scene.working("verifying")
     before = [name for name, _ in model.named_modules()]
     error = refusal(kind, code, attempt)
-    scene.quote(f"{kind.__name__}:", "\n".join(_lines(error)))
+    scene.message(f"{kind.__name__}:", _lines(error))
     after = [name for name, _ in model.named_modules()]
     expect(after == before, "a model without the adapter", f"{len(after) - len(before)} modules more")
     scene.seen = f"refused: {code}"

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import shlex
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,17 +38,17 @@ START = Told(
     number="1",
     title="Start a Sigstore instance",
     why="Signing without keys needs an identity provider, a certificate authority and a transparency log.",
-    expected="all of it served on loopback",
+    expected="served on loopback",
 )
 TRAIN = Told(
     number="2",
-    title="Get a real base model, and train an adapter for it",
+    title="Get a base model, train an adapter",
     why="A LoRA that makes it answer as the support desk of Tamarack Kettles, a company that does not exist.",
-    expected="the base answers in its own words",
+    expected="an answer in the base's own words",
 )
 SIGN = Told(
     number="3",
-    title="Sign the adapter as a CI release workflow does",
+    title="Sign it as a CI release workflow does",
     why="The job's own identity gets a certificate for ten minutes; what it signs is logged. No key to keep.",
     expected="signed by release.yml, and logged",
 )
@@ -53,7 +56,7 @@ LOAD = Told(
     number="4",
     title="Verify, then load",
     why="Signature, log, files, policy and the base in memory come first; PEFT then gets the very bytes verified.",
-    expected="loaded, and the answer is another",
+    expected="loaded, and another answer",
 )
 OTHER_BASE = Told(
     number="5a",
@@ -69,15 +72,15 @@ SUBSTITUTED = Told(
 )
 DEVELOPMENT = Told(
     number="5c",
-    title="Refuse a development adapter in production",
-    why="The right publisher, the right bytes, the right base, and a place it was never released for.",
+    title="Refuse a development adapter",
+    why="The right publisher, the right bytes, the right base; but never released for production.",
     expected="refused: environment.allowed",
 )
 RECORD = Told(
     number="6",
     title="Read the record",
     why="Each decision is a signed observation in an append-only log, made before anybody heard of it.",
-    expected="five observations, all of them verify",
+    expected="5 observations, all verify",
 )
 
 
@@ -99,17 +102,27 @@ def run(*, directory: Path | None = None, as_json: bool = False) -> None:
     stage = Stage(quiet=as_json)
     with place.held():
         try:
-            commands = _play(stage, place)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # libraries to each other, and not to who watches
+                ending = _play(stage, place)
         except OtherThanTold:
             stage.curtain(time.monotonic() - begun)
             raise
     stage.curtain(time.monotonic() - begun)
-    stage.encore("Try next", commands)
+    stage.encore("Try next", ending.commands)
     if as_json:
-        output.answer("", _fields(stage, place, commands, time.monotonic() - begun), code="played", as_json=True)
+        output.answer("", _fields(stage, place, ending, time.monotonic() - begun), code="played", as_json=True)
 
 
-def _play(stage: Stage, place: Place) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """What is left when all steps are played: rows of observations, and (what for, command) to try next."""
+
+    observations: list[dict[str, str]]
+    commands: list[tuple[str, str]]
+
+
+def _play(stage: Stage, place: Place) -> _Ending:
     from skillwarrant_cli.demo import steps
     from skillwarrant_devstack import Devstack
 
@@ -135,41 +148,44 @@ def _play(stage: Stage, place: Place) -> list[tuple[str, str]]:
             substituted = steps.refuse_substituted(scene, place, trained, adapter)
         with stage.step(DEVELOPMENT) as scene:
             steps.refuse_development(scene, place, stack, trained)
-    return _next(place, adapter, substituted, trained.base_dir)
+    with stage.step(RECORD) as scene:
+        observations = steps.read_record(scene, place)
+    return _Ending(observations=observations, commands=_next(place, adapter, substituted, trained.base_dir))
 
 
 def _next(place: Place, adapter: Path, substituted: Path, base_dir: Path) -> list[tuple[str, str]]:
-    """Commands that work as they stand, in the directory that the demo was called from."""
+    """Commands that work as they stand, one after the other."""
     us = shlex.quote(_program())
 
+    def here(path: Path) -> str:
+        return shlex.quote(os.path.relpath(path, place.directory))
+
     def verify(directory: Path) -> str:
-        demand = f"--policy {shlex.quote(str(place.policy))} --environment {ENVIRONMENT}"
-        given = f"--base {shlex.quote(str(base_dir))} --devstack {shlex.quote(str(place.devstack))}"
-        return f"{us} verify {shlex.quote(str(directory))} {demand} {given}"
+        demand = f"--policy {here(place.policy)} --environment {ENVIRONMENT} --base {here(base_dir)}"
+        return f"{us} verify {here(directory)} --devstack {here(place.devstack)} \\\n    {demand}"
 
     return [
-        ("who signed what, for which base, logged where", f"{us} inspect {shlex.quote(str(adapter))}"),
-        ("the same verification without loading anything, and without torch", verify(adapter)),
-        ("the substituted adapter: refused, exit code 1", verify(substituted)),
+        ("everything of this demo lies here", f"cd {shlex.quote(str(place.directory))}"),
+        ("who signed what, for which base model, logged where", f"{us} inspect {here(adapter)}"),
+        ("the verification by itself; it needs neither torch nor the model's code", verify(adapter)),
+        ("the substituted adapter: refused, with exit code 1", verify(substituted)),
     ]
 
 
 def _program() -> str:
-    """What to type for `skillwarrant` here: its name where the shell finds this one, else its path."""
+    """What to type for `skillwarrant`: its name where the shell finds this very one, else its path."""
     ours = Path(sys.executable).with_name("skillwarrant")
     found = shutil.which("skillwarrant")
-    if found is not None and Path(found).resolve() == ours.resolve():
-        return "skillwarrant"
-    here = Path.cwd()
-    return str(ours.relative_to(here)) if ours.is_relative_to(here) else str(ours)
+    return "skillwarrant" if found is not None and Path(found).samefile(ours) else str(ours)
 
 
-def _fields(stage: Stage, place: Place, commands: list[tuple[str, str]], seconds: float) -> JsonObject:
+def _fields(stage: Stage, place: Place, ending: _Ending, seconds: float) -> JsonObject:
     return {
         "seconds": round(seconds, 2),
         "directory": str(place.directory),
         "steps": [row.to_json() for row in stage.rows],
-        "next": [command for _, command in commands],
+        "observations": [dict(row) for row in ending.observations],
+        "next": [command for _, command in ending.commands],
     }
 
 
