@@ -180,7 +180,8 @@ class Devstack:
         state.write_readme()
         for name, data in files.items():
             state.publish(name, data)
-        state.publish("ci.env", _exports(self.ci_environment()).encode(), mode=PRIVATE_FILE)
+        signer = {"DEVSTACK_IDENTITY": self.ci_identity(), "DEVSTACK_ISSUER": self.issuer}
+        state.publish("ci.env", _exports({**self.ci_environment(), **signer}).encode(), mode=PRIVATE_FILE)
 
     @staticmethod
     def _started(value: T | None) -> T:
