@@ -234,9 +234,9 @@ _JUNK: tuple[Any, ...] = (
 
 @st.composite
 def mutants(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> Any:
-    """A document with one to three of its values, at any depth, dropped, replaced, renamed, doubled or added."""
+    """A document with one, two or three values, at any depth, dropped, replaced, renamed, doubled or added."""
     document = copy.deepcopy(draw(documents))
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.sampled_from([1, 1, 1, 1, 2, 3]))):
         places = [place for place in _places(document) if place[0]]
         holder, key = draw(st.sampled_from(places)) if places else (document, None)
         _mutate(draw, holder, key)
@@ -250,12 +250,14 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _mutate(draw: st.DrawFn, holder: Any, key: Any) -> None:
-    junk = copy.deepcopy(draw(st.sampled_from(_JUNK)))
-    how = draw(st.sampled_from(["drop", "replace", "rename", "double", "add"]))
+    how = draw(st.sampled_from(["drop", "replace", "same type", "same type", "rename", "double", "add"]))
+    same = [value for value in _JUNK if key is not None and type(value) is type(holder[key])]
+    junk = copy.deepcopy(draw(st.sampled_from(same if how == "same type" and same else _JUNK)))
     if how == "drop" and key is not None:
         del holder[key]
     elif how == "rename" and isinstance(holder, dict) and key is not None:
-        holder[draw(st.sampled_from([key.upper(), key.title(), f"{key}_", f"x-{key}"]))] = holder.pop(key)
+        value = holder.pop(key)
+        holder[draw(st.sampled_from([key.upper(), key.title(), f"{key}_", f"x-{key}"]))] = value
     elif how == "double" and isinstance(holder, list) and key is not None:
         holder.append(copy.deepcopy(holder[key]))
     elif how == "add" and isinstance(holder, dict):
