@@ -54,7 +54,6 @@ class Service(HTTPAdapter):
                 connect=2,
                 read=0,
                 other=0,
-                redirect=0,
                 status=2,
                 status_forcelist=_NOT_NOW | _GATEWAY if repeatable else _NOT_NOW,
                 allowed_methods=None,

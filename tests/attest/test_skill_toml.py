@@ -146,6 +146,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(old: str, new: str
         ("2026-01-01T00:00:00Z", "2026-01-01", "no UTC instant"),
         ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00", "no UTC instant"),
         ("2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z", "skill.toml:31: deployment.not_after is not after"),
+        ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", "skill.toml:31: deployment.not_after is not after"),
         ("sha256:2", "sha512:2", "skill.toml:34: deployment.system_prompts: not a SHA-256 digest"),
         ("stackable = true", 'stackable = "yes"', "skill.toml:37: composition.stackable has the wrong type"),
         ("stackable = true\n", "", "composition.stackable is missing"),
