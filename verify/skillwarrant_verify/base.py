@@ -2,12 +2,12 @@
 
 The same fingerprint as `skillwarrant_format.base_directory` takes from files, over the live tensors, with adapters
 attached or not. Measuring again is cheap while nothing was touched: a measurement remembers each tensor's identity,
-address and version counter, and `still_holds` compares those.
+address, version counter and a few sampled elements, and `still_holds` compares those.
 
-That comparison does not see a write that bypasses torch's version counter: through `.data`, through a raw pointer
-or another process that shares the memory. Where that matters, measure in full each time, as a policy does by
-default (`measure = "every-load"`). No measurement of tensors sees the code that uses them: `alterations` names the
-hooks and patched methods that can be seen.
+Torch does not count writes through `.data` (PEFT merges adapters so), through a raw pointer or by another process.
+Such a write is seen only where it meets a sample: an accident will, an attack need not. Where that matters, measure
+in full each time, as a policy does by default (`measure = "every-load"`). No measurement of tensors sees the code
+that uses them: `alterations` names the hooks and patched methods that can be seen.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _CODES: Final = {name: code for code, name in TORCH_NAMES.items() if code != "F4
 _KEPT: weakref.WeakKeyDictionary[nn.Module, Measurement] = weakref.WeakKeyDictionary()
 _LOCKS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 _GUARD: Final = threading.Lock()
+_SAMPLE: Final = 64  # bytes, or elements where a tensor must be copied to be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,12 @@ class _Witness:
     version: int
     address: int
     layout: tuple[Any, ...]
+    sample: bytes
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Self:
         layout = (tensor.dtype, tensor.shape, tensor.stride(), tensor.device)
-        return cls(weakref.ref(tensor), tensor._version, tensor.data_ptr(), layout)
+        return cls(weakref.ref(tensor), tensor._version, tensor.data_ptr(), layout, _sample(tensor.detach()))
 
     def holds(self, tensor: torch.Tensor) -> bool:
         return self.tensor() is tensor and self == _Witness.of(tensor)
@@ -87,9 +89,7 @@ class Measurement:
 
     def _holds(self, state: BaseState) -> bool:
         live = _live(state)
-        return live.keys() == self._witness.keys() and all(
-            witness.holds(live[name]) for name, witness in self._witness.items()
-        )
+        return live.keys() == self._witness.keys() and _untouched(self._witness, live)
 
 
 def measure(model: nn.Module, *, reuse: bool = False, progress: Progress | None = None) -> Measurement:
@@ -139,14 +139,18 @@ def _measure(base: nn.Module, state: BaseState, progress: Progress | None) -> Me
     live = _live(state)
     for name, tensor in live.items():
         _check_readable(name, tensor)
-    witness = {name: _Witness.of(tensor) for name, tensor in live.items()}
+    # Quantised layers make some of their state anew each time: there is nothing to hold it against later.
+    again = _live(BaseState.of(base))
+    witness = {name: _Witness.of(tensor) for name, tensor in live.items() if again.get(name) is tensor}
     untied = _without_ties(base, state.tensors)
     digests = _digests(
         {**untied, **{f"{name} (computed)": state.buffers[name] for name in state.buffers}}, progress
     )
     tensors = canonical(tensor for name, tensor in digests.items() if name in untied)
     buffers = [tensor for name, tensor in digests.items() if name not in untied]
-    measured = Measurement(
+    if not _untouched(witness, _live(BaseState.of(base))):
+        raise Unavailable("the model changed while it was measured", fix="Measure when nothing trains or edits it.")
+    return Measurement(
         fingerprint=root(tensors),
         buffers=root(buffers) if buffers else None,
         tensors=tensors,
@@ -154,9 +158,10 @@ def _measure(base: nn.Module, state: BaseState, progress: Progress | None) -> Me
         alterations=alterations(base),
         _witness=witness,
     )
-    if not measured._holds(BaseState.of(base)):
-        raise Unavailable("the model changed while it was measured", fix="Measure when nothing trains or edits it.")
-    return measured
+
+
+def _untouched(witnesses: Mapping[str, _Witness], live: Mapping[str, torch.Tensor]) -> bool:
+    return all(name in live and witness.holds(live[name]) for name, witness in witnesses.items())
 
 
 def _check_readable(name: str, tensor: torch.Tensor) -> None:
@@ -210,6 +215,17 @@ def _chunks(tensor: torch.Tensor) -> Iterator[memoryview]:
     step = max(1, limits.READ_CHUNK // row)
     for part in torch.split(tensor, step) if tensor.dim() else (tensor,):
         yield _bytes(part.resolve_conj().resolve_neg().contiguous().cpu())
+
+
+def _sample(tensor: torch.Tensor) -> bytes:
+    """A few elements from the beginning, the middle and the end."""
+    if tensor.device.type == "cpu" and tensor.is_contiguous():
+        view = _bytes(tensor)
+        middle = len(view) // 2
+        return bytes(view[:_SAMPLE]) + bytes(view[middle : middle + _SAMPLE]) + bytes(view[-_SAMPLE:])
+    rows = tensor.reshape(1, -1) if tensor.dim() < 2 else tensor
+    parts = [rows[index].reshape(-1)[:_SAMPLE] for index in (0, len(rows) // 2, -1)] if tensor.numel() else []
+    return b"".join(bytes(_bytes(part.contiguous().cpu())) for part in parts)
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:

@@ -136,7 +136,9 @@ def _inner(module: nn.Module) -> str | None:
     """Where a module of PEFT keeps the module of the base that it wraps."""
     if isinstance(module, BaseTunerLayer):
         return "base_layer"
-    return "original_module" if isinstance(module, AuxiliaryTrainingWrapper) else None
+    if isinstance(module, AuxiliaryTrainingWrapper):
+        return "original_module" if isinstance(module, ModulesToSaveWrapper) else "token_adapter"
+    return None
 
 
 def adapter_tensors(model: PeftModel, adapter_name: str) -> dict[str, torch.Tensor]:
