@@ -16,13 +16,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from skillwarrant_audit import FileLog, OperatorKey, read_records
+from skillwarrant_audit.recorder import LOG_NAME, OPERATOR_PUBLIC_NAME
 from skillwarrant_cli.demo import story
 from skillwarrant_cli.demo.base import VARIABLE
 from skillwarrant_cli.demo.cache import measure
@@ -400,31 +402,35 @@ def test_a_record_that_lacks_its_last_observation_is_not_as_told(played: Played,
     assert str(caught.value.found).endswith("refused files.digest")
 
 
-def test_a_record_of_another_operator_does_not_verify(played: Played, tmp_path: Path) -> None:
-    from skillwarrant_audit.keys import SigningKey
-
-    with pytest.raises(SkillwarrantError, match="does not verify"):
-        read_copy(played, tmp_path, lambda leaves: leaves, pem=SigningKey.generate().public.pem())
-
-
-def test_a_changed_record_does_not_verify(played: Played, tmp_path: Path) -> None:
-    with pytest.raises(SkillwarrantError, match="does not verify"):
-        read_copy(played, tmp_path, lambda leaves: [leaves[0], *leaves[2:]])
+def test_a_record_of_another_operator_is_not_as_told(played: Played, tmp_path: Path) -> None:
+    OperatorKey.create(tmp_path / "other.pem")
+    other = OperatorKey.load(tmp_path / "other.pem").public_pem()
+    with pytest.raises(OtherThanTold, match="record 0 does not verify"):
+        read_copy(played, tmp_path, lambda leaves: leaves, other)
 
 
-def read_copy(played: Played, tmp_path: Path, change: Any, pem: str | None = None) -> None:
+def test_a_record_with_something_cut_out_is_not_as_told(played: Played, tmp_path: Path) -> None:
+    with pytest.raises(OtherThanTold, match="record 2 does not verify: it was signed for another place"):
+        read_copy(played, tmp_path, lambda leaves: [*leaves[:2], *leaves[3:]])
+
+
+def test_an_unchanged_record_is_as_told(played: Played, tmp_path: Path) -> None:
+    read_copy(played, tmp_path, lambda leaves: leaves)
+
+
+def read_copy(
+    played: Played, tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], operator: bytes | None = None
+) -> None:
     """Play the last step on a changed copy of a log."""
-    from skillwarrant_audit.log import FileLog, records
-    from skillwarrant_audit.recorder import LOG_NAME, PUBLIC_NAME
     from skillwarrant_cli.demo import steps
 
     place = Place(directory=tmp_path)
     place.log.mkdir()
     log = FileLog.open(place.log / LOG_NAME)
     original = played.directory / "log"
-    for leaf in change([record.leaf for record in records(original / LOG_NAME)]):
+    for leaf in change([record.leaf for record in read_records(original / LOG_NAME)]):
         log.append(lambda _seq, _previous, leaf=leaf: leaf)
-    (place.log / PUBLIC_NAME).write_text(pem or (original / PUBLIC_NAME).read_text())
+    (place.log / OPERATOR_PUBLIC_NAME).write_bytes(operator or (original / OPERATOR_PUBLIC_NAME).read_bytes())
     with Stage(quiet=True).step(story.RECORD) as scene:
         steps.read_record(scene, place)
 

@@ -79,7 +79,7 @@ DEVELOPMENT = Told(
 RECORD = Told(
     number="6",
     title="Read the record",
-    why="Each decision is a signed observation in an append-only log, made before anybody heard of it.",
+    why="Each decision is a signed observation in an append-only log, on disk before the caller hears of it.",
     expected="5 observations, all verify",
 )
 
