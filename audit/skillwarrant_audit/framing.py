@@ -1,96 +1,171 @@
-"""The file that holds a log: a header, then framed leaves, and nothing else.
+"""How leaves lie in a log file: one line each, with a number, a length and a checksum in front.
 
-    header = "skillwarrant-log/v1\\n"
-    frame  = uint32 length (big-endian)  uint32 CRC-32 of the length bytes and the leaf  leaf
+    skillwarrant-log v1
+    0000000000000000 01234 9ae0daaf {"payload":…}
 
-A frame that the end of the file cuts short is a *torn tail*: a writer was killed before its leaf was acknowledged.
-Anything else that does not read is corruption. This module turns bytes into leaves; it opens no file.
+A file like this can be read with the tools of every host, and its last record is found from its end. A leaf holds
+no newline, so what follows the last newline is a write that did not finish (a torn tail) or damage, and the two are
+told apart. The checksum finds accidents only; attackers are found by the chain and the signatures in the leaves.
+It knows nothing of locks, of durability or of what a leaf says. Normative text: docs/reference/observation.md.
 """
 
 from __future__ import annotations
 
-import struct
+import re
 import zlib
-from typing import BinaryIO, Final, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
 
 from skillwarrant_format import limits
+from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import AuditError
 
-__all__ = ["HEADER", "Frame", "frame", "read_frame", "read_header"]
+__all__ = ["MAGIC", "MAX_FRAME", "Record", "TornTail", "check_magic", "frame", "scan"]
 
-HEADER: Final = b"skillwarrant-log/v1\n"
-_PREFIX: Final = struct.Struct(">II")
+MAGIC: Final = b"skillwarrant-log v1\n"
+_PREFIX: Final = re.compile(rb"([0-9]{16}) ([0-9]{5}) ([0-9a-f]{8}) ")
+_PREFIX_BYTES: Final = 32
+MAX_FRAME: Final = _PREFIX_BYTES + limits.MAX_LEAF_BYTES + 1
 
 
-class Frame(NamedTuple):
-    """A leaf and the offset after it."""
+class TornTail(AuditError):
+    """The file ends in a write that did not finish. Every record before it is whole.
 
+    Args:
+        offset: where the unfinished bytes begin.
+        size: how many there are.
+    """
+
+    code = "audit.torn"
+
+    def __init__(self, *, offset: int, size: int) -> None:
+        super().__init__(
+            "the log ends in an unfinished record",
+            expected="a whole record",
+            found=f"{size} bytes at byte {offset}",
+            fix="It was never acknowledged; the next process that appends cuts it off.",
+        )
+        self.offset = offset
+        self.size = size
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_torn, (self.offset, self.size))
+
+
+def _torn(offset: int, size: int) -> TornTail:
+    return TornTail(offset=offset, size=size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One leaf and where it stands: `seq` counts from 0, `end` is the offset of the byte after it."""
+
+    seq: int
     leaf: bytes
     end: int
 
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of the leaf: what the next record calls `previous`."""
+        return Digest.of(self.leaf)
 
-def frame(leaf: bytes) -> bytes:
-    """The bytes that hold one leaf.
+
+def frame(seq: int, leaf: bytes) -> bytes:
+    """One record as it lies in the file.
 
     Raises:
-        AuditError: a leaf that is empty or larger than `limits.MAX_LEAF_BYTES`.
+        AuditError: for an empty leaf, one of more than `limits.MAX_LEAF_BYTES` bytes or of more than one line.
     """
     if not 0 < len(leaf) <= limits.MAX_LEAF_BYTES:
         raise AuditError(
-            "the record has the wrong size", expected=f"1 to {limits.MAX_LEAF_BYTES} bytes", found=str(len(leaf))
+            "the record has the wrong size",
+            expected=f"1 to {limits.MAX_LEAF_BYTES} bytes",
+            found=f"{len(leaf)} bytes",
         )
-    length = len(leaf).to_bytes(4, "big")
-    return _PREFIX.pack(len(leaf), zlib.crc32(leaf, zlib.crc32(length))) + leaf
+    if b"\n" in leaf:
+        raise AuditError("the record holds a newline", expected="one line, as RFC 8785 JSON is")
+    head = b"%016d %05d" % (seq, len(leaf))
+    return b"%b %08x %b\n" % (head, _checksum(head, leaf), leaf)
 
 
-def read_header(file: BinaryIO, name: str) -> bool:
-    """Read the header at the start of a file.
-
-    Returns:
-        False where the file ends before it (a log whose creation was interrupted).
+def check_magic(found: bytes) -> bool:
+    """Whether the first bytes of a file are a log's: False where they are the unfinished beginning of one.
 
     Raises:
-        AuditError: the file is no log.
+        AuditError: for the beginning of anything else.
     """
-    found = file.read(len(HEADER))
-    if found == HEADER:
+    if found == MAGIC:
         return True
-    if HEADER.startswith(found):
+    if len(found) < len(MAGIC) and MAGIC.startswith(found.rstrip(b"\0")):
         return False
-    raise AuditError(f"{name} is no skillwarrant log", expected=HEADER.decode().strip(), found=repr(found))
+    raise AuditError("not an observation log", expected=repr(MAGIC)[1:], found=repr(found)[1:])
 
 
-def read_frame(file: BinaryIO, offset: int, size: int, name: str) -> Frame | None:
-    """Read the frame at `offset`, where the file stands.
+def scan(file: BinaryIO, *, offset: int, end: int, seq: int | None) -> Iterator[Record]:
+    """The records between two offsets, each checked.
 
     Args:
-        size: length of the whole file.
-
-    Returns:
-        None for a torn tail.
+        file: the log; it is read from `offset`, the beginning of a record.
+        end: where to stop: the file's size when nobody was writing.
+        seq: the number the first record must have; None where that is not known.
 
     Raises:
-        AuditError: a complete frame whose length or checksum is wrong.
+        TornTail: after the last whole record, when an unfinished one follows.
+        AuditError: at the first record that is damaged.
     """
-    prefix = file.read(_PREFIX.size)
-    if len(prefix) < _PREFIX.size:
-        return None
-    length, checksum = _PREFIX.unpack(prefix)
-    if not 0 < length <= limits.MAX_LEAF_BYTES:
-        raise _corrupt(name, offset, f"a record of {length} bytes")
-    end = offset + _PREFIX.size + length
-    if end > size:
-        return None
-    leaf = file.read(length)
-    if zlib.crc32(leaf, zlib.crc32(prefix[:4])) != checksum:
-        raise _corrupt(name, offset, "a record whose checksum is wrong")
-    return Frame(leaf, end)
+    file.seek(offset)
+    while offset < end:
+        line = file.readline(min(MAX_FRAME, end - offset))
+        if not line.endswith(b"\n"):
+            if offset + len(line) == end and _unfinished(line, seq):
+                raise TornTail(offset=offset, size=len(line))
+            raise _damaged(offset, "a whole record", repr(line[:_PREFIX_BYTES])[1:])
+        record = _parse(line, offset, seq)
+        yield record
+        offset, seq = record.end, record.seq + 1
 
 
-def _corrupt(name: str, offset: int, found: str) -> AuditError:
+def _parse(line: bytes, offset: int, seq: int | None) -> Record:
+    prefix = _PREFIX.match(line)
+    if prefix is None:
+        raise _damaged(offset, "a record's number, length and checksum", repr(line[:_PREFIX_BYTES])[1:])
+    number, length, leaf = int(prefix[1]), int(prefix[2]), line[_PREFIX_BYTES:-1]
+    if seq is not None and number != seq:
+        raise _damaged(offset, f"record {seq}", f"record {number}")
+    if length != len(leaf) or not leaf:
+        raise _damaged(offset, f"{length} bytes in record {number}", f"{len(leaf)}")
+    if (found := b"%08x" % _checksum(line[:22], leaf)) != prefix[3]:
+        raise _damaged(offset, f"checksum {prefix[3].decode()} of record {number}", found.decode())
+    return Record(seq=number, leaf=leaf, end=offset + len(line))
+
+
+def _unfinished(line: bytes, seq: int | None) -> bool:
+    """Whether a last line without a newline is the beginning of record `seq`, as a killed write leaves it.
+
+    A host that lost power can leave zero bytes where the rest was going to be.
+    """
+    written = line.rstrip(b"\0")
+    zeros = len(line) - len(written)
+    if (prefix := _PREFIX.match(written)) is None:
+        number = b"" if seq is None else b"%016d " % seq
+        return len(written) < _PREFIX_BYTES and written.startswith(number[: len(written)])
+    if seq is not None and int(prefix[1]) != seq:
+        return False
+    whole = _PREFIX_BYTES + int(prefix[2]) + 1
+    # A whole record whose newline became a zero byte was acknowledged: damage, and cutting it would lose it.
+    return len(line) <= whole and len(written) < whole - (1 if zeros else 0)
+
+
+def _checksum(head: bytes, leaf: bytes) -> int:
+    """CRC-32 (ISO 3309, as in zlib) over number, length and leaf."""
+    return zlib.crc32(leaf, zlib.crc32(head))
+
+
+def _damaged(offset: int, expected: str, found: str) -> AuditError:
     return AuditError(
-        f"{name} is damaged at byte {offset}",
-        expected="an intact record",
+        f"the log is damaged at byte {offset}",
+        expected=expected,
         found=found,
-        fix="Nothing is appended to a damaged log: keep it as evidence, and name a new one.",
+        fix="Keep the file for an auditor and begin a new log in an empty directory.",
     )

@@ -1,206 +1,196 @@
-"""The append-only log: an interface, and a durable file behind it.
+"""The log: the interface that everything above appends through, and a durable file behind it.
 
-`Log.append` is given a function, because what is written holds its own place and the digest of the leaf before:
-both are known only under the lock. It returns when the leaf is on disk, and not before: no ack, no activation.
-What a leaf says is not known here.
+`append` returns only when the leaf is on disk: no ack, no activation. Recovery is the normal path: a process killed
+in the middle of a write leaves a torn tail, which the next writer cuts off, saying so. A reader never changes the
+file. What a leaf says is not known here.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol, Self
 
-from skillwarrant_audit.framing import HEADER, frame, read_frame, read_header
+from skillwarrant_audit.framing import MAGIC, MAX_FRAME, Record, TornTail, check_magic, frame, scan
+from skillwarrant_audit.log_file import locked_for_writing, opened_for_reading, sync, sync_directory
+from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import AuditError
 
-__all__ = ["FIRST", "FileLog", "Log", "MakeLeaf", "Position", "Record", "records"]
+__all__ = ["GENESIS", "FileLog", "Log", "MakeLeaf", "Position", "Record", "TornTail", "read_records"]
 
-FIRST: Final = Digest("0" * 64)
-"""What the first leaf names as its predecessor."""
+GENESIS: Final = Digest("0" * 64)  # what the first record calls `previous`
+OPEN_WINDOW: Final = 16 * limits.MIB  # how much of the end is checked when a log is opened to append
 
 MakeLeaf = Callable[[int, Digest], bytes]
-"""From (place in the log, digest of the leaf before) to the leaf."""
+"""Given a record's number and the digest of the leaf before it, the leaf. Called once, while the log is locked."""
 
-_LOGGER: Final = logging.getLogger(__name__)
+_logger = logging.getLogger("skillwarrant.audit")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a leaf stands: its 0-based place, and its SHA-256."""
+    """A place in a log: the record's number, from 0, and the SHA-256 of its leaf."""
 
     seq: int
     leaf: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A leaf read back."""
-
-    seq: int
-    leaf: bytes
-
-    @property
-    def digest(self) -> Digest:
-        """SHA-256 of the leaf: what the next leaf names."""
-        return Digest.of(self.leaf)
-
-
 class Log(Protocol):
-    """What a recorder needs of a log."""
-
-    def append(self, make_leaf: MakeLeaf) -> Position:
-        """Append one leaf durably.
-
-        Raises:
-            AuditError: it is not on disk; the caller must not go on.
-        """
-        ...
-
-
-class FileLog:
-    """A log in one file, shared by threads and processes through `flock`.
-
-    Recovery is the normal path: whoever holds the lock first reads what others appended since, and cuts a torn
-    tail, which no one was ever told is written. A damaged log is never appended to.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._mutex = threading.Lock()
-        self._end = 0
-        self._seq = 0
-        self._last = FIRST
-
-    @classmethod
-    def open(cls, path: Path) -> FileLog:
-        """Open a log, or create it with mode 0600, and read it once.
-
-        Raises:
-            AuditError: it cannot be created or read, or it is damaged.
-        """
-        log = cls(path)
-        with log._locked():
-            return log
+    """An append-only, durable sequence of leaves that many threads and processes append to."""
 
     def append(self, make_leaf: MakeLeaf) -> Position:
         """Append one leaf; on disk when this returns.
 
         Raises:
-            AuditError: disk full, read-only, damaged: nothing of it is in the log.
+            AuditError: it could not be made durable, or the log is damaged. Nothing was appended.
         """
-        with self._locked() as descriptor:
-            leaf = make_leaf(self._seq, self._last)
-            framed = frame(leaf)
-            self._write(descriptor, framed)
-            position = Position(self._seq, Digest.of(leaf))
-            self._advance(leaf, self._end + len(framed))
-            return position
+        ...
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The file, exclusively, read up to its end and without a torn tail."""
-        with self._mutex:
-            try:
-                descriptor = self._open()
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                    self._catch_up(descriptor)
-                    yield descriptor
-                finally:
-                    os.close(descriptor)  # and with it the lock
-            except OSError as error:
-                raise _not_written(self._path, error) from error
+    def records(self) -> Iterator[Record]:
+        """Every record, oldest first.
 
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            return os.open(self._path, flags)
-        except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return os.open(self._path, flags | os.O_CREAT, 0o600)
-
-    def _catch_up(self, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
-        if size < self._end:
-            raise AuditError(f"{self._path} has become shorter", expected=f"{self._end} bytes", found=str(size))
-        with open(descriptor, "rb", closefd=False) as file:  # a descriptor, not a path
-            if self._end == 0:
-                self._begin(file, descriptor)
-            file.seek(self._end)
-            while found := read_frame(file, self._end, size, str(self._path)):
-                self._advance(found.leaf, found.end)
-        torn = size - self._end
-        if torn > 0:
-            _LOGGER.warning("%s: %d bytes of an unacknowledged record were cut off", self._path, torn)
-            os.ftruncate(descriptor, self._end)
-            os.fsync(descriptor)
-
-    def _begin(self, file: BinaryIO, descriptor: int) -> None:
-        if not read_header(file, str(self._path)):
-            os.ftruncate(descriptor, 0)
-            self._write(descriptor, HEADER)
-            _sync_directory(self._path.parent)
-        self._end = len(HEADER)
-
-    def _write(self, descriptor: int, data: bytes) -> None:
-        """All of it on disk, or the file as it was."""
-        try:
-            _write_all(descriptor, data)
-            os.fdatasync(descriptor)
-        except BaseException:
-            # What could not be acknowledged is taken back; if even that fails, the next writer cuts it.
-            os.ftruncate(descriptor, self._end)
-            raise
-
-    def _advance(self, leaf: bytes, end: int) -> None:
-        self._end, self._seq, self._last = end, self._seq + 1, Digest.of(leaf)
+        Raises:
+            TornTail: after the last whole record, when an unfinished one follows.
+            AuditError: the log is damaged or cannot be read.
+        """
+        ...
 
 
-def records(path: Path) -> Iterator[Record]:
-    """Read a log without changing it; a torn tail ends it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tail:
+    """What is known of the end: which file (device, inode), its size, and what the next record needs."""
+
+    file: tuple[int, int]
+    offset: int
+    seq: int
+    previous: Digest
+
+    def after(self, record: Record) -> _Tail:
+        return replace(self, offset=record.end, seq=record.seq + 1, previous=record.digest)
+
+
+class FileLog:
+    """A `Log` in one file. Thread-safe, fork-safe, and shared with any other process that appends to it.
+
+    Open one with `FileLog.open`.
+    """
+
+    def __init__(self, path: Path, tail: _Tail) -> None:
+        self.path = path
+        self._tail = tail
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a log to append to it, or create it (mode 0600, its name durable), and cut a torn tail.
+
+        The last 16 MiB are checked here, so that opening a long log stays quick; all of it by `records`.
+
+        Raises:
+            AuditError: it cannot be opened, written or locked, it is no log, or it is damaged.
+        """
+        with locked_for_writing(path, create=True) as descriptor:
+            log = cls(path, _begin(descriptor, path))
+            log._catch_up(descriptor)
+        return log
+
+    def append(self, make_leaf: MakeLeaf) -> Position:
+        """See `Log.append`. A leaf is one line of at most `limits.MAX_LEAF_BYTES` bytes."""
+        with locked_for_writing(self.path) as descriptor:
+            tail = self._catch_up(descriptor)
+            leaf = make_leaf(tail.seq, tail.previous)
+            data = frame(tail.seq, leaf)
+            _write(descriptor, data, tail.offset)
+            record = Record(seq=tail.seq, leaf=leaf, end=tail.offset + len(data))
+            self._tail = tail.after(record)
+            return Position(seq=record.seq, leaf=self._tail.previous)
+
+    def records(self) -> Iterator[Record]:
+        """See `Log.records`."""
+        return read_records(self.path)
+
+    def _catch_up(self, descriptor: int) -> _Tail:
+        """Read what others have appended since, and cut what somebody did not finish."""
+        tail, status = self._tail, os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) != tail.file or status.st_size < tail.offset:
+            raise AuditError(
+                f"the log {self.path} was replaced or cut while it was in use",
+                expected=f"the file of at least {tail.offset} bytes that was opened",
+                found=f"{status.st_size} bytes" if status.st_size < tail.offset else "another file",
+                fix="Put the file back, or start this process again to begin a new log.",
+            )
+        if status.st_size > tail.offset:
+            self._tail = _follow(descriptor, self.path, tail, status.st_size)
+        return self._tail
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Read a log without changing it: the records that were whole when reading began.
 
     Raises:
-        AuditError: it cannot be read, is no log, or is damaged.
+        TornTail, AuditError: as `Log.records`.
     """
+    with opened_for_reading(path) as (descriptor, end), _buffered(descriptor) as file:
+        if not check_magic(file.read(len(MAGIC))):
+            raise TornTail(offset=0, size=end)
+        yield from scan(file, offset=len(MAGIC), end=end, seq=0)
+
+
+def _begin(descriptor: int, path: Path) -> _Tail:
+    """Check or write the first line, and find where to start reading: the beginning, or near the end."""
+    status = os.fstat(descriptor)
+    file = (status.st_dev, status.st_ino)
+    if not check_magic(os.pread(descriptor, len(MAGIC), 0)):
+        if status.st_size:
+            _cut(descriptor, path, TornTail(offset=0, size=status.st_size))
+        _write(descriptor, MAGIC, 0)
+        sync_directory(path.parent)
+    first = _Tail(file=file, offset=len(MAGIC), seq=0, previous=GENESIS)
+    return first if status.st_size <= OPEN_WINDOW else _near_the_end(descriptor, first, status.st_size)
+
+
+def _near_the_end(descriptor: int, tail: _Tail, size: int) -> _Tail:
+    start = size - OPEN_WINDOW
+    start += os.pread(descriptor, MAX_FRAME, start).find(b"\n") + 1  # without a newline: no record begins there
+    with _buffered(descriptor) as file:
+        return tail.after(next(scan(file, offset=start, end=size, seq=None)))
+
+
+def _follow(descriptor: int, path: Path, tail: _Tail, size: int) -> _Tail:
+    """Read on to the end of the file, and make it the end of the last whole record."""
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if not read_header(file, str(path)):
-                return
-            offset, seq = len(HEADER), 0
-            while found := read_frame(file, offset, size, str(path)):
-                yield Record(seq, found.leaf)
-                offset, seq = found.end, seq + 1
-    except OSError as error:
-        raise AuditError(f"cannot read {path}", found=error.strerror, fix="Name a readable log.") from error
+        with _buffered(descriptor) as file:
+            for record in scan(file, offset=tail.offset, end=size, seq=tail.seq):
+                tail = tail.after(record)
+    except TornTail as torn:
+        _cut(descriptor, path, torn)
+    return tail
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    done = os.write(descriptor, data)
-    if done != len(data):  # a full disk takes a part
-        raise OSError(errno.ENOSPC, f"only {done} of {len(data)} bytes were written")
-
-
-def _not_written(path: Path, error: OSError) -> AuditError:
-    return AuditError(
-        f"the record could not be written to {path}",
-        found=error.strerror or str(error),
-        fix="Make room or make it writable: without a record nothing is activated.",
-    )
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _write(descriptor: int, data: bytes, end: int) -> None:
+    """Write at `end`, the end of the file, and return when it is on disk; otherwise the file is as it was."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        sync(descriptor)
+    except BaseException:  # also Ctrl-C: what is not acknowledged is not in the log
+        try:
+            os.ftruncate(descriptor, end)
+            sync(descriptor)
+        except OSError as error:
+            _logger.warning("an unacknowledged record was left in the log: %s", error)
+        raise
+
+
+def _cut(descriptor: int, path: Path, torn: TornTail) -> None:
+    os.ftruncate(descriptor, torn.offset)
+    sync(descriptor)
+    _logger.warning("%s: cut %d bytes of an unfinished record off at byte %d", path, torn.size, torn.offset)
+
+
+def _buffered(descriptor: int) -> BinaryIO:
+    return open(descriptor, "rb", closefd=False)  # a descriptor, not a path

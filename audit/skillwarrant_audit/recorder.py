@@ -1,155 +1,168 @@
-"""Signs observations and appends them durably: the only writer of a log.
+"""The recorder: from an observation to a signed, durable leaf. The gate's only door to the log.
 
-A process makes a key of its own when it first has something to record, and the operator's key delegates it in the
-same log, before the first observation that it signs. A forked child is another process and makes its own.
+It decides nothing and knows nothing of policies or adapters.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import threading
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
-from skillwarrant_audit.delegation import Delegation
-from skillwarrant_audit.keys import SigningKey
 from skillwarrant_audit.log import FileLog, Log
+from skillwarrant_audit.log_file import sync_directory
+from skillwarrant_audit.observer import ObserverKey
+from skillwarrant_audit.operator_key import OperatorKey, write_new
+from skillwarrant_audit.process_lock import PROCESS_LOCK
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import AuditError
-from skillwarrant_format.observation import Observation
+from skillwarrant_format.errors import AuditError, UsageError
+from skillwarrant_format.fields import format_time, parse_time
+from skillwarrant_format.observation import Observation, Place
 from skillwarrant_format.statement import Statement, Subject
 
-__all__ = ["KEY_NAME", "LOG_NAME", "PUBLIC_NAME", "Recorded", "Recorder"]
+__all__ = ["LOG_NAME", "OPERATOR_KEY_NAME", "OPERATOR_PUBLIC_NAME", "Recorded", "Recorder"]
 
 LOG_NAME: Final = "observations.log"
-KEY_NAME: Final = "operator.pem"
-PUBLIC_NAME: Final = "operator.pub"
-_LIFETIME: Final = timedelta(days=1)  # of a process key; a longer process is delegated anew
-_SKEW: Final = timedelta(minutes=5)  # clocks of the host may be set back a little
+OPERATOR_KEY_NAME: Final = "operator.pem"
+OPERATOR_PUBLIC_NAME: Final = "operator.pub"
+
+_opened: Final[dict[Path, Recorder]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """An observation that is on disk."""
+    """An observation that is on disk.
+
+    Args:
+        seq: its number in the log, from 0.
+        leaf: SHA-256 of its leaf. With `seq` it is a head that an auditor can hold the log to.
+        statement: what was signed.
+    """
 
     seq: int
     leaf: Digest
     statement: Statement
 
 
-@dataclass(frozen=True, slots=True)
-class _Process:
-    """This process's key and until when it is delegated."""
-
-    pid: int
-    key: SigningKey
-    not_before: datetime
-    not_after: datetime
-
-    def covers(self, moment: datetime) -> bool:
-        return self.pid == os.getpid() and self.not_before <= moment < self.not_after
-
-
 class Recorder:
-    """Thread-safe; one per log directory and process is enough.
+    """Signs observations with this process's key and appends them. Thread-safe and fork-safe.
 
     Args:
-        log: where records go.
-        operator: the key that delegates process keys.
+        log: where to.
+        operator: who vouches for this process's key.
     """
 
-    def __init__(self, log: Log, operator: SigningKey) -> None:
+    def __init__(self, log: Log, operator: OperatorKey) -> None:
         self._log = log
         self._operator = operator
-        self._mutex = threading.Lock()
-        self._process: _Process | None = None
-        os.register_at_fork(after_in_child=self._forget)
+        self._key: ObserverKey | None = None
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
-        """The log of a directory, which is made (mode 0700) with an operator key where there is none.
+    def open(cls, directory: Path) -> Recorder:
+        """The recorder of a directory, one for the whole process, so that its key is delegated once.
+
+        The directory and what is missing in it are made: `operator.pem`, the operator's key; `operator.pub`, the
+        same for auditors; `observations.log`.
 
         Raises:
-            AuditError: it cannot be written, or what is there is no log or no key.
+            UsageError: the operator's key cannot be used, is missing beside an existing log, or is not the one in
+                `operator.pub`.
+            AuditError: the directory or a file in it cannot be written, or the log is damaged.
         """
+        with PROCESS_LOCK:
+            place = Path(os.path.realpath(directory))  # Path.resolve raises RuntimeError for a loop of links
+            if place not in _opened:
+                _opened[place] = cls._open(place)
+            return _opened[place]
+
+    @classmethod
+    def _open(cls, directory: Path) -> Self:
         try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            operator = SigningKey.load_or_create(directory / KEY_NAME)
-            _publish(directory / PUBLIC_NAME, operator.public.pem())
+            _make(directory)
+            operator = _operator(directory)
+            _publish(directory / OPERATOR_PUBLIC_NAME, operator.public_pem())
         except OSError as error:
             raise AuditError(
-                f"the log directory {directory} cannot be used",
-                found=error.strerror,
-                fix="Name a directory that can be written: without a record nothing is activated.",
+                f"cannot keep a log in {directory}",
+                found=error.strerror or str(error),
+                fix="Name a directory that can be written.",
             ) from error
         return cls(FileLog.open(directory / LOG_NAME), operator)
 
     def record(self, observation: Observation, subjects: tuple[Subject, ...]) -> Recorded:
-        """Sign an observation and append it; on disk when this returns.
+        """Sign and append an observation; it is on disk when this returns.
 
         Args:
-            subjects: what was observed, by digest.
+            observation: what happened.
+            subjects: as in `Observation.to_statement`.
 
         Raises:
-            AuditError: it is not on disk; the caller must not go on.
+            FormatError, UsageError: the observation is not one that could be read again, or its time has no zone.
+            AuditError: it could not be made durable: not acknowledged, so nothing may be activated.
         """
-        with self._mutex:
-            key = self._delegated(observation.time)
-            written: list[Statement] = []
+        key = self._delegated(parse_time(format_time(observation.time)))
+        made: list[Statement] = []
 
-            def make(seq: int, previous: Digest) -> bytes:
-                written[:] = [observation.to_statement(subjects, seq=seq, previous=previous)]
-                return key.sign(written[0]).to_bytes()
+        def leaf(seq: int, previous: Digest) -> bytes:
+            made.append(observation.to_statement(subjects, seq=seq, previous=previous))
+            return key.sign(made[-1].raw).to_bytes()
 
-            position = self._log.append(make)
-        return Recorded(seq=position.seq, leaf=position.leaf, statement=written[0])
+        position = self._log.append(leaf)
+        return Recorded(seq=position.seq, leaf=position.leaf, statement=made[-1])
 
-    def _delegated(self, moment: datetime) -> SigningKey:
-        """This process's key; delegated first, where that has not been done for this moment."""
-        if self._process is None or not self._process.covers(moment):
-            process = _Process(os.getpid(), SigningKey.generate(), moment - _SKEW, moment + _LIFETIME)
-            self._log.append(self._delegation(process))
-            self._process = process
-        return self._process.key
+    def _delegated(self, moment: datetime) -> ObserverKey:
+        """This process's key for a time, its delegation in the log."""
+        with PROCESS_LOCK:
+            if self._key is None or not self._key.may_sign(moment):
+                key = ObserverKey.generate(self._operator.key_id, moment)
+                self._delegate(key)
+                self._key = key
+            return self._key
 
-    def _delegation(self, process: _Process) -> Callable[[int, Digest], bytes]:
-        delegation = Delegation(
-            key=process.key.public,
-            not_before=process.not_before.astimezone(UTC),
-            not_after=process.not_after.astimezone(UTC),
-            operator=self._operator.public.id,
-            process={"host": socket.gethostname() or "unknown", "pid": process.pid},
+    def _delegate(self, key: ObserverKey) -> None:
+        def leaf(seq: int, previous: Digest) -> bytes:
+            statement = key.delegation.to_statement(Place(seq=seq, previous=previous))
+            return self._operator.sign(statement.raw).to_bytes()
+
+        self._log.append(leaf)
+
+
+def _make(directory: Path) -> None:
+    """The directory and those above it, durably; what is new is for its owner alone."""
+    if directory.is_dir():
+        return
+    _make(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(directory.parent)
+
+
+def _operator(directory: Path) -> OperatorKey:
+    path = directory / OPERATOR_KEY_NAME
+    # In this order: a process that starts at the same time makes the key first and the log last.
+    if (log := directory / LOG_NAME).exists() and not path.exists():
+        raise UsageError(
+            f"the operator's key of {log} is gone",
+            expected=str(path),
+            found="nothing",
+            fix="Restore it, or begin a new log in an empty directory.",
         )
-        return lambda seq, previous: self._operator.sign(
-            delegation.to_statement(seq=seq, previous=previous)
-        ).to_bytes()
-
-    def _forget(self) -> None:
-        """A forked child shares neither the parent's key nor a lock that the parent held."""
-        self._process = None
-        self._mutex = threading.Lock()
+    if not path.exists():
+        with suppress(UsageError):  # where another process was faster
+            return OperatorKey.create(path)
+    return OperatorKey.load(path)
 
 
-def _publish(path: Path, pem: str) -> None:
-    """The operator's public key beside the log, for auditors, who compare it with the one they were given."""
+def _publish(path: Path, public: bytes) -> None:
     try:
-        if path.read_text(encoding="ascii") == pem:
-            return
-    except FileNotFoundError:
-        pass
-    except ValueError:
-        raise AuditError(f"{path} is not this operator's public key") from None
-    else:
-        raise AuditError(
-            f"{path} is not this operator's public key",
-            expected="the public half of operator.pem",
-            found="another key",
-            fix="Put the right operator.pem beside the log, or name a new directory.",
-        )
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(pem, encoding="ascii")
-    part.replace(path)
+        write_new(path, public)
+        path.chmod(0o644)
+    except FileExistsError:
+        if path.read_bytes() != public:
+            raise UsageError(
+                f"{path} is another operator's",
+                expected=f"the public half of {OPERATOR_KEY_NAME}",
+                fix="Restore the key that the log was begun with, or begin a new log in an empty directory.",
+            ) from None

@@ -1,184 +1,232 @@
-"""An auditor's check of a log, with the operator's public key and nothing else of ours trusted.
+"""An auditor's check of a whole log, with the operator's public key and nothing else.
 
-    every leaf is a DSSE envelope -> in its place, naming the leaf before -> a delegation signed by the operator,
-    or an observation signed by a key that was delegated earlier for that time -> each load had its intent
+What makes it fail is what nobody without a key could have written, or no honest gate would: a broken chain, a wrong
+signature, an outcome without an intent. What can happen to an honest host (a crash, a clock set back) is a finding.
 
-A chain cannot show that its end was cut off: an auditor who was told a head (`expected`) can see that too.
+**What this cannot see.** A log whose end was cut off, down to none of it, is a shorter log, and a chain cannot show
+what followed. That shows only against a head (number and digest) that somebody else kept: give it as `head`.
+Whoever has the operator's key can write another log. What the observations say of the world is the gate's word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from skillwarrant_audit.delegation import DELEGATION_TYPE, Delegation
-from skillwarrant_audit.keys import PublicKey
-from skillwarrant_audit.log import FIRST, Position, Record, records
+from skillwarrant_audit import signing
+from skillwarrant_audit.framing import Record, TornTail
+from skillwarrant_audit.lifecycle import Lifecycles
+from skillwarrant_audit.log import GENESIS, Position, read_records
+from skillwarrant_audit.observer import CLOCK_TOLERANCE, Delegation
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope
-from skillwarrant_format.errors import AuditError, SkillwarrantError
-from skillwarrant_format.fields import Fields
+from skillwarrant_format.errors import AuditError, FormatError, UsageError, VerificationError
+from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.observation import Observation, Place
-from skillwarrant_format.statement import PAYLOAD_TYPE, Statement, Subject
+from skillwarrant_format.statement import Statement
 
-__all__ = ["LogReport", "VerifiedRecord", "verify_log"]
+__all__ = ["Finding", "LogReport", "VerifiedObservation", "verify_log"]
 
-_CONCLUDES: Final = ("activated", "failed")
+_MAX_KEY_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerifiedRecord:
-    """An observation whose place and signature were checked."""
+class VerifiedObservation:
+    """An observation whose place and signature were checked, and the process that signed it."""
 
-    seq: int
-    leaf: Digest
-    signer: Digest
-    subjects: tuple[Subject, ...]
+    position: Position
     observation: Observation
+    statement: Statement
+    observer: Delegation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What an auditor should look at, though the log verifies.
+
+    Args:
+        code: `intent.dangling`, `clock.back` or `tail.torn`.
+        seq: the record it is about; for a torn tail, the number that the unfinished record would have had.
+        message: one sentence.
+    """
+
+    code: str
+    seq: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"record {self.seq}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogReport:
-    """A log that verified.
+    """A log that verifies. There is none of an empty log.
 
     Args:
-        head: the last record; None for an empty log. Keep it: with it, the next audit sees whether the end was cut.
-        delegations: how many process keys the operator delegated.
-        findings: what is no forgery and still wants a look, such as an intent that nothing followed (a crash).
+        operator: key id of the operator whose log it is.
+        observations: oldest first.
+        delegations: every process that wrote.
+        findings: in the order of their numbers.
+        head: the last record. Keep it somewhere else: the next report can be held to it.
     """
 
     operator: Digest
-    head: Position | None
-    delegations: int
-    observations: tuple[VerifiedRecord, ...]
-    findings: tuple[str, ...]
+    observations: tuple[VerifiedObservation, ...]
+    delegations: tuple[Delegation, ...]
+    findings: tuple[Finding, ...]
+    head: Position
 
 
-def verify_log(path: Path, operator: PublicKey | Path, *, expected: Position | None = None) -> LogReport:
-    """Verify a log from its first byte to its last.
+def verify_log(path: Path, operator_public_key: bytes | Path, *, head: Position | None = None) -> LogReport:
+    """Verify every record of a log.
 
     Args:
-        operator: the operator's public key, from where the auditor trusts it.
-        expected: a head that was seen before: it must still be in the log.
+        path: the log file. It is not changed.
+        operator_public_key: PEM, or a file that holds it (`operator.pub`). Get it from the operator by another way
+            than the log.
+        head: a record that the log must hold, from an earlier report or a `Recorded`. It shows that the log was cut
+            or written anew.
 
     Raises:
-        AuditError: naming the record and what is wrong with it; nothing of such a log is reported as true.
+        AuditError: the log cannot be read, is empty, or does not verify; the message names the record.
+        UsageError: the key cannot be used.
     """
-    key = operator if isinstance(operator, PublicKey) else PublicKey.load(operator)
-    audit = _Audit(key)
-    for record in records(path):
-        try:
-            audit.take(record)
-        except SkillwarrantError as error:
-            raise AuditError(
-                f"record {record.seq} of {path} does not verify: {error.message}",
-                expected=error.expected,
-                found=error.found,
-                fix="Somebody changed this log, or it is another operator's: do not rely on it.",
-            ) from error
-        if expected is not None and expected.seq == record.seq and expected.leaf != record.digest:
-            raise AuditError(f"record {record.seq} of {path} is not the one that was seen before")
-    report = audit.report()
-    if expected is not None and (report.head is None or report.head.seq < expected.seq):
-        found = "an empty log" if report.head is None else f"{report.head.seq + 1} records"
-        raise AuditError(f"the end of {path} was cut off", expected=f"at least {expected.seq + 1}", found=found)
-    return report
+    walk = _Walk(_operator(operator_public_key))
+    torn = None
+    try:
+        for record in read_records(path):
+            walk.take(record, head)
+    except TornTail as error:
+        torn = error
+    return walk.report(path, head, torn)
 
 
-@dataclass(slots=True)
-class _Audit:
+class _Walk:
     """What is known after each record."""
 
-    operator: PublicKey
-    delegated: dict[Digest, Delegation] = field(default_factory=dict)
-    observations: list[VerifiedRecord] = field(default_factory=list)
-    head: Position | None = None
-    open_intents: dict[str, int] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+    def __init__(self, operator: signing.PublicKey) -> None:
+        self._operator = operator
+        self._operator_id = signing.key_id(operator)
+        self._delegations: dict[str, Delegation] = {}
+        self._lifecycles = Lifecycles()
+        self._observations: list[VerifiedObservation] = []
+        self._findings: list[Finding] = []
+        self._head: Position | None = None
+        self._latest: datetime | None = None
 
-    def take(self, record: Record) -> None:
-        """Check the next record against all before it."""
-        envelope = Envelope.loads(record.leaf)
-        if envelope.to_bytes() != record.leaf or envelope.payload_type != PAYLOAD_TYPE:
-            raise AuditError("the record is not an envelope as we write it", found=envelope.payload_type)
-        statement = Statement.parse(envelope.payload)
-        self._check_place(statement, record.seq)
-        if statement.predicate_type == DELEGATION_TYPE:
-            self._delegate(envelope, statement)
-        else:
-            self._observe(envelope, statement, record)
-        self.head = Position(record.seq, record.digest)
-
-    def report(self) -> LogReport:
-        return LogReport(
-            operator=self.operator.id,
-            head=self.head,
-            delegations=len(self.delegated),
-            observations=tuple(self.observations),
-            findings=tuple(self._findings()),
-        )
-
-    def _check_place(self, statement: Statement, seq: int) -> None:
-        place = Place.parse(Fields(statement.predicate, "predicate"))
-        previous = FIRST if self.head is None else self.head.leaf
-        if (place.seq, place.previous) != (seq, previous):
-            raise AuditError(
-                "the record is not in its place",
-                expected=f"{seq} after {previous.short}",
-                found=f"{place.seq} after {place.previous.short}",
-            )
-
-    def _delegate(self, envelope: Envelope, statement: Statement) -> None:
-        delegation = Delegation.parse(statement)
-        if not self.operator.signed(envelope) or delegation.operator != self.operator.id:
-            raise AuditError("a delegation that the operator did not sign", expected=str(self.operator.id))
-        if delegation.key.id in self.delegated:
-            raise AuditError("a key that was delegated before", found=str(delegation.key.id))
-        self.delegated[delegation.key.id] = delegation
-
-    def _observe(self, envelope: Envelope, statement: Statement, record: Record) -> None:
-        observation = Observation.parse(statement)
-        delegation = self._signer(envelope)
-        if not delegation.not_before <= observation.time < delegation.not_after:
-            raise AuditError(
-                "an observation outside the time for which its key was delegated", found=str(observation.time)
-            )
-        self._check_order(observation, record.seq)
-        self.observations.append(
-            VerifiedRecord(
-                seq=record.seq,
-                leaf=record.digest,
-                signer=delegation.key.id,
-                subjects=statement.subjects,
-                observation=observation,
-            )
-        )
-
-    def _signer(self, envelope: Envelope) -> Delegation:
+    def take(self, record: Record, head: Position | None) -> None:
+        """Check one record against all before it."""
         try:
-            named = Digest(envelope.signature.keyid)
-        except SkillwarrantError:
-            raise AuditError("the record does not name its key", found=envelope.signature.keyid) from None
-        delegation = self.delegated.get(named)
-        if delegation is None or not delegation.key.signed(envelope):
-            raise AuditError("an observation that no delegated key signed", found=str(named))
-        return delegation
+            envelope = signing.read_envelope(record.leaf)
+            if envelope.signature.keyid == self._operator_id.hex:
+                self._delegation(record.seq, envelope)
+            else:
+                self._observation(record, envelope)
+        except (AuditError, FormatError, VerificationError) as error:
+            raise AuditError(f"record {record.seq} does not verify: {error}") from error
+        self._head = _position(record)
+        if head is not None and head.seq == record.seq and head != self._head:
+            raise AuditError(
+                f"record {record.seq} is not the given head", expected=str(head.leaf), found=str(record.digest)
+            )
 
-    def _check_order(self, observation: Observation, seq: int) -> None:
-        """An intent once; then exactly one conclusion. A refusal stands alone."""
-        activation = observation.activation
-        if observation.phase in _CONCLUDES:
-            if self.open_intents.pop(activation, None) is None:
-                raise AuditError(f"{observation.phase!r} without an open intent", found=activation)
-            return
-        if activation in self.seen:
-            raise AuditError("an activation that was recorded before", found=activation)
-        self.seen.add(activation)
-        if observation.phase == "intent":
-            self.open_intents[activation] = seq
+    def report(self, path: Path, head: Position | None, torn: TornTail | None) -> LogReport:
+        """What was verified, when all records were taken."""
+        if self._head is None:
+            raise AuditError(f"the log {path} holds no record", expected="at least one", found="none")
+        if head is not None and head.seq > self._head.seq:
+            raise AuditError(
+                f"the end of the log {path} is missing",
+                expected=f"record {head.seq} of the given head",
+                found=f"{self._head.seq} as the last record",
+            )
+        return LogReport(
+            operator=self._operator_id,
+            observations=tuple(self._observations),
+            delegations=tuple(self._delegations.values()),
+            findings=tuple(
+                sorted([*self._findings, *self._left_over(self._head.seq, torn)], key=lambda finding: finding.seq)
+            ),
+            head=self._head,
+        )
 
-    def _findings(self) -> Iterator[str]:
-        for activation, seq in self.open_intents.items():
-            yield f"record {seq}: activation {activation} was intended and never concluded: its process ended"
+    def _delegation(self, seq: int, envelope: Envelope) -> None:
+        delegation = Delegation.parse(self._statement(seq, self._operator, envelope))
+        if delegation.operator != self._operator_id:
+            raise AuditError("the delegation names another operator", expected=str(self._operator_id))
+        keyid = delegation.key_id.hex
+        if keyid == self._operator_id.hex or keyid in self._delegations:
+            raise AuditError("the key is the operator's, or was delegated before", found=keyid)
+        self._delegations[keyid] = delegation
+
+    def _observation(self, record: Record, envelope: Envelope) -> None:
+        keyid = envelope.signature.keyid
+        if (observer := self._delegations.get(keyid)) is None:
+            raise AuditError(
+                "nothing before it delegates the key that signed it",
+                expected=f"a delegation by the operator {self._operator_id}",
+                found=f"the key {keyid or 'without a name'}",
+            )
+        statement = self._statement(record.seq, observer.public_key, envelope)
+        observation = Observation.parse(statement)
+        if not observer.covers(observation.time):
+            window = f"{format_time(observer.not_before)} to {format_time(observer.not_after)}"
+            raise AuditError("its key was not delegated for its time", expected=window, found=str(observation.time))
+        self._lifecycles.advance(record.seq, observation)
+        self._clock(record.seq, observation.time)
+        self._observations.append(
+            VerifiedObservation(
+                position=_position(record), observation=observation, statement=statement, observer=observer
+            )
+        )
+
+    def _statement(self, seq: int, key: signing.PublicKey, envelope: Envelope) -> Statement:
+        """The statement that `key` signed for the next place of this log."""
+        statement = Statement.parse(signing.verify(key, envelope))
+        place = Place.parse(Fields(statement.predicate, "predicate"))
+        expected = Place(seq=seq, previous=GENESIS if self._head is None else self._head.leaf)
+        if place != expected:
+            raise AuditError(
+                "it was signed for another place",
+                expected=f"number {expected.seq} after {expected.previous.short}",
+                found=f"number {place.seq} after {place.previous.short}",
+            )
+        return statement
+
+    def _clock(self, seq: int, moment: datetime) -> None:
+        if self._latest is not None and moment < self._latest - CLOCK_TOLERANCE:
+            message = f"its time {format_time(moment)} is before {format_time(self._latest)}, an earlier record's"
+            self._findings.append(Finding(code="clock.back", seq=seq, message=message))
+        self._latest = moment if self._latest is None else max(moment, self._latest)
+
+    def _left_over(self, last: int, torn: TornTail | None) -> Iterator[Finding]:
+        for seq, activation in self._lifecycles.dangling():
+            message = f"activation {activation} has no outcome: its process ended, or is still loading"
+            yield Finding(code="intent.dangling", seq=seq, message=message)
+        if torn is not None:
+            yield Finding(code="tail.torn", seq=last + 1, message=str(torn))
+
+
+def _position(record: Record) -> Position:
+    return Position(seq=record.seq, leaf=record.digest)
+
+
+def _operator(given: bytes | Path) -> signing.PublicKey:
+    if isinstance(given, bytes):
+        return _public(given, "the operator's public key")
+    try:
+        with given.open("rb") as file:
+            data = file.read(_MAX_KEY_BYTES)
+    except OSError as error:
+        raise UsageError(f"cannot read the operator's public key {given}", found=error.strerror) from error
+    return _public(data, str(given))
+
+
+def _public(data: bytes, what: str) -> signing.PublicKey:
+    try:
+        return signing.read_public(data, what=what)
+    except FormatError as error:
+        raise UsageError(error.message, expected=error.expected, found=error.found) from None
