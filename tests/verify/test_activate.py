@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from skillwarrant_audit import Recorder, read_records
 
+from skillwarrant_audit import Recorder, read_records
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.errors import (
     AuditError,
