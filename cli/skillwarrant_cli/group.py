@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from skillwarrant_cli import output
+from skillwarrant_cli import interrupt, output
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
 
 __all__ = ["COMMANDS", "DEBUG", "cli"]
@@ -80,7 +80,7 @@ class Group(click.Group):
         except _ReaderGone:
             raise
         except Exception as error:  # noqa: BLE001  # the last handler: what was not foreseen is exit 3, never a yes
-            return _failed(error, arguments, as_json)
+            return _interrupted(as_json) if interrupt.happened() else _failed(error, arguments, as_json)
         return 0
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

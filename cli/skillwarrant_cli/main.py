@@ -11,6 +11,9 @@ __all__ = ["main"]
 def main() -> NoReturn:
     """Run `skillwarrant` with the process's arguments, and exit."""
     try:
+        from skillwarrant_cli import interrupt
+
+        interrupt.watch()
         from skillwarrant_cli.group import cli
 
         cli.main(prog_name="skillwarrant")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from skillwarrant_cli.group import COMMANDS, cli
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
 
@@ -39,13 +40,13 @@ def test_the_short_help_in_the_list_is_the_beginning_of_the_commands_own(name, r
     assert run(name, "--help").exit_code == 0
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"demo"}))
-def test_every_command_but_the_demo_answers_in_json(name):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_answers_in_json(name):
     command = cli.get_command(click.Context(cli), name)
     assert "--json" in {option for parameter in command.params for option in parameter.opts}
 
 
-def test_help_imports_neither_a_command_nor_anything_heavy():
+def test_help_imports_neither_a_command_nor_anything_heavy(modules_after):
     loaded = modules_after("--help")
     assert not {name for name in loaded if name.startswith("skillwarrant_cli.commands")}
     assert not loaded & {"cryptography", "importlib.metadata", "numpy", "rich", "sigstore", "torch"}
@@ -189,14 +190,3 @@ def test_a_terminal_that_lacks_a_character_gets_an_escape_and_no_error(tmp_path)
     result = script("inspect", str(tmp_path / "a→b"), env={**os.environ, "PYTHONIOENCODING": "latin-1"})
     assert result.returncode == 2
     assert r"a\u2192b" in result.stderr
-
-
-def modules_after(*arguments: str) -> set[str]:
-    """What a process has imported after a command."""
-    code = (
-        "import sys\nfrom skillwarrant_cli.main import main\n"
-        f"sys.argv[1:] = {list(arguments)!r}\n"
-        "try:\n    main()\nexcept SystemExit:\n    print('\\n' + ' '.join(sys.modules))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    return set(done.stdout.splitlines()[-1].split())

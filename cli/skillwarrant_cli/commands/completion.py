@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from skillwarrant_cli import output
 from skillwarrant_cli.options import json_option
 from skillwarrant_format.errors import UsageError
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "shell": "the shell",
+    "script": "the script",
+}
 
 _VARIABLE = "_SKILLWARRANT_COMPLETE"
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from skillwarrant_cli.options import PATH, json_option
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "seconds": "how long it took",
+    "directory": "what it made, left for a look",
+    "steps": "each step: `step`, `title`, `expected`, `seen`, `asTold`, `seconds`",
+    "next": "commands to try",
+}
 
 
 @click.command("demo")

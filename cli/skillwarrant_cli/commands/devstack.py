@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from skillwarrant_devstack import Devstack
     from skillwarrant_format.strict_json import JsonObject
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "url": "of Fulcio and the one server",
+    "issuer": "the OIDC issuer in its certificates",
+    "identity": "what a CI job of `environment` signs as",
+    "trustedRoot": "file for `verify --trust-root`",
+    "trustConfig": "file for `sign --trust-config`",
+    "trustConfigV2": "the same with Rekor v2",
+    "environment": "variables that make a process a CI job of it",
+}
 
 
 @click.command("devstack")

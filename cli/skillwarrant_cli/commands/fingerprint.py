@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,7 +14,15 @@ from skillwarrant_cli.options import json_option
 if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonValue
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "fingerprint": "`skillwarrant-tensors-v1:` and 64 hexadecimal digits",
+    "parameters": "number of elements in all tensors",
+    "dtype": "of most of them, by torch's name",
+    "architecture": "of a base model: the class that runs it",
+    "quantization": "of a quantised base model: the method",
+}
 
 
 @click.command("fingerprint")

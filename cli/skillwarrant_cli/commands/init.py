@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Final
 
 import click
 
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import json_option
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "path": "the file that was written",
+}
 
 
 @click.command("init")

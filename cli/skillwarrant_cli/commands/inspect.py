@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from skillwarrant_format.manifest import AdapterFacts, BaseModel, Deployment, SkillManifest
     from skillwarrant_format.strict_json import JsonObject
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "verified": "always false",
+    "bundle": "`sha256:` of the bundle file",
+    "signer": "`identity`, `issuer`, `kind`, `extensions`, `notBefore`, `notAfter`, as the certificate says",
+    "log": "`origin`, `logId`, `index`, `kind`, `integratedTime`, as the bundle says",
+    "files": "the signed files: `name` and `digest`",
+    "manifest": "the predicate, as in the manifest's reference",
+}
 
 Rows = Iterator[tuple[str, str]]
 

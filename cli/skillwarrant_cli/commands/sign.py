@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from skillwarrant_format.statement import Statement
     from skillwarrant_format.strict_json import JsonObject
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "path": "the bundle",
+    "bundle": "`sha256:` of the bundle file",
+    "skill": "`name` and `version`",
+    "signer": "`identity` and `issuer`, as the certificate has them",
+    "log": "`origin`, `logId` and `index` of the entry",
+    "files": "the signed files: `name` and `digest`",
+    "statement": "with --dry-run, and then alone with `digest`: what would be signed",
+    "digest": "with --dry-run: `sha256:` of the statement's bytes",
+}
 
 
 @click.command("sign")
@@ -39,6 +50,9 @@ __all__ = ["command"]
 @click.option(
     "--browser", is_flag=True, help="Sign in with a browser. Default: as the CI job, else so at a terminal."
 )
+@click.option(
+    "--timeout", metavar="SECONDS", type=click.FloatRange(min=1), default=60, help="For all services together: 60."
+)
 @click.option("--dry-run", is_flag=True, help="Print the statement and sign nothing.")
 @json_option
 def command(
@@ -49,6 +63,7 @@ def command(
     trust_config: Path | None,
     token_file: Path | None,
     browser: bool,
+    timeout: float,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -58,7 +73,7 @@ def command(
     skillwarrant.sigstore.json into DIR. Identity and digests go into a transparency log; a public one keeps them
     for everybody and for ever.
     """
-    from skillwarrant_attest import sign, write_bundle
+    from skillwarrant_attest import Timeouts, sign, write_bundle
     from skillwarrant_format.manifest import SkillManifest
 
     if token_file is not None and browser:
@@ -71,7 +86,7 @@ def command(
     if not as_json:
         output.note(_announcement(SkillManifest.parse(statement), credential, trust_config))
     with progress.waiting("signing"):
-        bundle = sign(statement, credential=credential, trust_config=trust_config)
+        bundle = sign(statement, credential=credential, trust_config=trust_config, timeouts=Timeouts(total=timeout))
     with progress.hashing("reading the adapter again") as callback:
         path = write_bundle(directory, bundle, progress=callback)
     _report(directory, path, bundle, as_json=as_json)

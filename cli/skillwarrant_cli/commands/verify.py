@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,7 +22,21 @@ if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonObject
     from skillwarrant_verify.context import Context
 
-__all__ = ["command"]
+__all__ = ["FIELDS", "command"]
+
+FIELDS: Final = {
+    "skill": "`name` and `version`",
+    "bundle": "`sha256:` of the bundle file",
+    "signer": "`identity` and `issuer`, proven",
+    "signedAt": "the earliest proven time of the signature",
+    "log": "`origin`, `logId`, `index`, `integratedTime` of the entry",
+    "files": "the signed files: `name` and `digest`",
+    "base": "the manifest's entry for the base that was given, or null",
+    "policy": "`name`, `revision`, `digest`, `engine`, or null where none was given",
+    "trust": "`source`, `digest`, `retrievedAt` of the trust root",
+    "checks": "each requirement: `code`, `outcome` (`proved`), `message`",
+    "notChecked": "in words, what the answer does not cover",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
