@@ -15,6 +15,7 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
+from schema_paths import described, written
 
 from skillwarrant_format import manifest, observation, schemas
 from skillwarrant_format.digest import Digest
@@ -162,29 +163,6 @@ def property_sets(schema: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(schema, list):
         for item in schema:
             yield from property_sets(item)
-
-
-def written(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Iterator[str]:
-    """Each field path of a document, as far as the schema describes it, with `[]` for a list's items."""
-    while "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    for key, item in value.items() if isinstance(value, dict) and "properties" in schema else ():
-        yield key
-        for deeper in written(item, schema["properties"].get(key, {}), root):
-            yield f"{key}.{deeper}"
-    if isinstance(value, list):
-        yield from {f"[].{path}" for item in value for path in written(item, schema.get("items", {}), root)}
-
-
-def described(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[str]:
-    """Each field path that a schema has."""
-    while "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    for key, item in schema.get("properties", {}).items():
-        yield key
-        yield from (f"{key}.{path}" for path in described(item, root))
-    if "items" in schema:
-        yield from (f"[].{path}" for path in described(schema["items"], root))
 
 
 @pytest.mark.parametrize("predicate_type", TYPES)
