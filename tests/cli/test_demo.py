@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from skillwarrant_audit import FileLog, OperatorKey, read_records
+from skillwarrant_audit import FileLog, read_records
 from skillwarrant_audit.recorder import LOG_NAME, OPERATOR_PUBLIC_NAME
 from skillwarrant_cli.demo import story
 from skillwarrant_cli.demo.base import VARIABLE
@@ -180,7 +182,8 @@ def test_the_two_answers_are_shown_beside_each_other(played: Played) -> None:
 
 
 def test_each_refusal_is_shown_with_its_own_reason(played: Played) -> None:
-    parts = dict(re.findall(r"^(5[abc]) (.*?)(?=^\d)", played.out, re.MULTILINE | re.DOTALL))
+    story_only = played.out.partition(" seconds\n")[0]
+    parts = dict(re.findall(r"^(5[abc]) (.*?)(?=^\d)", story_only, re.MULTILINE | re.DOTALL))
     assert "the base model is not one the publisher vouches for" in parts["5a"]
     assert "'adapter_model.safetensors' is not the file that was signed" in parts["5b"]
     assert "the publisher does not sanction this environment" in parts["5c"]
@@ -242,7 +245,7 @@ def test_the_commands_to_try_next_work_as_they_are_printed(world: World, played:
         for command in others
     ]
     assert [result.returncode for result in done] == [0, 0, 1], [result.stderr for result in done]
-    assert "tamarack-kettles/support 1.0.0" in done[0].stdout
+    assert "tamarack/support 1.0.0" in done[0].stdout
     assert "is not the file that was signed" in done[2].stderr
     assert world.asked == ""
 
@@ -302,7 +305,7 @@ def test_ctrl_c_stops_the_devstack_and_is_exit_130(world: World, tmp_path: Path)
     )
     assert child.stdout is not None
     seen = iter(child.stdout.readline, "")
-    port = next(int(found[1]) for line in seen if (found := re.search(r"ok  at http://127.0.0.1:(\d+)", line)))
+    port = next(int(found[1]) for line in seen if (found := re.search(r"ok  at 127.0.0.1:(\d+)", line)))
     next(line for line in seen if line.startswith("2 "))
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
@@ -403,8 +406,8 @@ def test_a_record_that_lacks_its_last_observation_is_not_as_told(played: Played,
 
 
 def test_a_record_of_another_operator_is_not_as_told(played: Played, tmp_path: Path) -> None:
-    OperatorKey.create(tmp_path / "other.pem")
-    other = OperatorKey.load(tmp_path / "other.pem").public_pem()
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    other = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(OtherThanTold, match="record 0 does not verify"):
         read_copy(played, tmp_path, lambda leaves: leaves, other)
 

@@ -22,7 +22,7 @@ __all__ = ["ENVIRONMENT", "REPOSITORY", "SKILL", "Place"]
 
 ENVIRONMENT: Final = "production"
 REPOSITORY: Final = "tamarack-kettles/adapters"
-SKILL: Final = "tamarack-kettles/support"
+SKILL: Final = "tamarack/support"
 WORKFLOW: Final = ".github/workflows/release.yml"
 _POLICY_CLASS: Final = "support"
 _MARK: Final = ".skillwarrant-demo"

@@ -30,7 +30,7 @@ __all__ = ["Scene", "Stage"]
 
 _WIDTH: Final = 110  # columns, at most on a terminal; longer lines are hard to read
 _INDENT: Final = (0, 0, 0, 3)
-_GOOD, _BAD, _QUIET, _HEAD = "bold green", "bold red", "dim", "bold cyan"
+_GOOD, _BAD, _LOUD, _QUIET, _HEAD = "bold green", "bold red", "yellow", "dim", "bold cyan"
 
 
 class Scene:
@@ -68,9 +68,10 @@ class Scene:
         self._stage.show(Text(title, _QUIET))
         self._stage.verbatim(f"      {line}".rstrip() for line in text.splitlines())
 
-    def message(self, title: str, lines: Iterable[str]) -> None:
-        """What somebody was told, folded."""
-        self._stage.show(Text(title, _QUIET), *(Padding(Text(line), _INDENT) for line in lines))
+    def message(self, text: str, *details: tuple[str, str]) -> None:
+        """What somebody was told."""
+        self._stage.show(Text(text, _LOUD))
+        self.facts(*details)
 
     def side_by_side(self, question: str, *answers: tuple[str, str]) -> None:
         """A question, and under it one box for each (who answers, the answer)."""
@@ -149,12 +150,13 @@ class Stage:
         summary = Text(f"{told} of {len(self.rows)} steps went as told, in {seconds:.1f} seconds", style)
         self._print(Text(), table, summary)
 
-    def encore(self, title: str, commands: Iterable[tuple[str, str]]) -> None:
-        """What to try next: (what for, command), each command on one line that can be copied."""
+    def encore(self, title: str, commands: Iterable[tuple[str, str]], last: str) -> None:
+        """What to try next: (what for, command), each command in lines that can be copied; and a last word."""
         self._print(Text(), Text(title, "bold"))
         for purpose, command in commands:
             self._print(Text(f"  # {purpose}", _QUIET))
             self.verbatim(f"  {line}" for line in command.splitlines())
+        self._print(Text(f"  # {last}", _QUIET))
 
     def verbatim(self, lines: Iterable[str]) -> None:
         """Lines that are never folded, so that they can be copied."""

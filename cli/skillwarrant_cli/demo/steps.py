@@ -75,21 +75,21 @@ def start(scene: Scene, stack: Devstack) -> None:
     root = from_devstack(stack.directory)
     scene.facts(
         ("serving", stack.url),
-        ("has", "OIDC provider, Fulcio with a CT key, Rekor v1 and v2, timestamp authority"),
+        ("that is", "OIDC provider, Fulcio with a CT key, Rekor v1 and v2, timestamp authority"),
         ("trusted root", f"{stack.trusted_root.name} ({root.digest.short}…)"),
     )
     expect(stack.url.startswith("http://127.0.0.1:"), "a server on loopback", stack.url)
-    scene.seen = f"at {stack.url}"
+    scene.seen = f"at {stack.url.removeprefix('http://')}"
 
 
 def train_adapter(scene: Scene, cache: Path) -> Trained:
     """A base that answers in its own words, and an adapter that is only what PEFT writes."""
+    base_dir = base.ensure_base(cache, scene.working)
     scene.working("importing torch, transformers and PEFT")
     with _quick_imports():
         import peft  # noqa: F401
         import torch  # noqa: F401
         import transformers  # noqa: F401
-    base_dir = base.ensure_base(cache, scene.working)
     adapter = train.ensure_adapter(base_dir, cache, scene.working)
     scene.working("loading the base model")
     model, tokenizer = base.load_base(base_dir)
@@ -103,7 +103,7 @@ def train_adapter(scene: Scene, cache: Path) -> Trained:
         ("kept in", str(cache)),
     )
     expect(bool(answer) and train.VOICE not in answer, "an answer in the base's own words", answer)
-    scene.seen = "an answer in the base's own words"
+    scene.seen = "the base in its own words"
     return Trained(base_dir=base_dir, adapter=adapter, model=model, tokenizer=tokenizer, answer=answer)
 
 
@@ -124,7 +124,7 @@ def sign_release(scene: Scene, place: Place, stack: Devstack, trained: Trained) 
     )
     wanted = stack.ci_identity(repository=REPOSITORY, ref=_RELEASE)
     expect((signer.identity, signer.issuer) == (wanted, stack.issuer), wanted, signer.identity)
-    scene.seen = f"signed by release.yml, log entry {entry.index}"
+    scene.seen = f"by release.yml, entry {entry.index}"
     return adapter
 
 
@@ -138,7 +138,7 @@ def verify_then_load(scene: Scene, place: Place, trained: Trained, adapter: Path
     before = ("before: the base model alone", trained.answer)
     scene.side_by_side(train.QUESTION, before, ("after: with the adapter", answer))
     expect(answer.startswith(train.VOICE) and answer != trained.answer, f"“{train.VOICE} …”", answer)
-    scene.seen = "loaded, and another answer"
+    scene.seen = "loaded, another answer"
 
 
 def refuse_another_base(scene: Scene, place: Place, trained: Trained, adapter: Path) -> None:
@@ -188,9 +188,9 @@ def read_record(scene: Scene, place: Place) -> list[dict[str, str]]:
     report = _verified(place)
     rows = [_row(record) for record in report.observations]
     scene.table(_COLUMNS, ([row[name] for name in _COLUMNS] for row in rows))
-    chain = f"{report.head.seq + 1} records in one chain: {len(report.delegations)} delegation, {len(rows)} observations"
+    kinds = f"{len(report.delegations)} delegation, {len(rows)} observations"
     scene.facts(
-        ("verified", chain),
+        ("verified", f"{report.head.seq + 1} records in one chain: {kinds}"),
         (
             "signed by",
             f"this process's key, which the operator's delegated ({place.log.name}/{OPERATOR_PUBLIC_NAME})",
@@ -219,7 +219,7 @@ def _row(record: VerifiedObservation) -> dict[str, str]:
     return {
         "seq": str(record.position.seq),
         "phase": observation.phase,
-        "outcome": f"{proved} of {len(observation.checks)} proved",
+        "outcome": f"{proved}/{len(observation.checks)} proved",
         "reason": ", ".join(_reasons(observation)),
         "skill": skills or "none verified",
     }
@@ -272,19 +272,18 @@ def _refused(
     scene.working("verifying")
     before = [name for name, _ in model.named_modules()]
     error = refusal(kind, code, attempt)
-    scene.message(f"{kind.__name__}:", _lines(error))
+    scene.message(f"{kind.__name__}: {error.message}", *_details(error))
     after = [name for name, _ in model.named_modules()]
     expect(after == before, "a model without the adapter", f"{len(after) - len(before)} modules more")
     scene.seen = f"refused: {code}"
 
 
-def _lines(error: SkillwarrantError) -> Iterator[str]:
-    yield error.message
+def _details(error: SkillwarrantError) -> Iterator[tuple[str, str]]:
     if isinstance(error, PolicyDenied):
-        yield from error.reasons
+        yield from (("because", reason) for reason in error.reasons)
         return
     details = (("expected", error.expected), ("found", error.found), ("fix", error.fix))
-    yield from (f"{name:<8}  {value}" for name, value in details if value)
+    yield from ((name, value) for name, value in details if value)
 
 
 @contextmanager

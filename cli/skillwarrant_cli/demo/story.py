@@ -1,7 +1,7 @@
 """The story of `skillwarrant demo`, from the first line to the last. Read `_play` and you have read it.
 
-Everything in it is real: services, cryptography, model, training, files. Nothing leaves this machine but a Hub id
-that the environment variable SKILLWARRANT_DEMO_BASE names. Must not know: how any step is done.
+Everything in it is real: services, cryptography, model, training, files. Nothing leaves this machine, but for the
+name of a base on the Hub where SKILLWARRANT_DEMO_BASE has one. Must not know: how any step is done.
 """
 
 from __future__ import annotations
@@ -37,49 +37,49 @@ _WORK: Final = "last-run"
 START = Told(
     number="1",
     title="Start a Sigstore instance",
-    why="Signing without keys needs an identity provider, a certificate authority and a transparency log.",
+    why="Signing without keys takes an identity provider, a certificate authority and a log.",
     expected="served on loopback",
 )
 TRAIN = Told(
     number="2",
-    title="Get a base model, train an adapter",
-    why="A LoRA that makes it answer as the support desk of Tamarack Kettles, a company that does not exist.",
-    expected="an answer in the base's own words",
+    title="Train an adapter",
+    why="On a real base model: to answer as the support desk of a company that does not exist.",
+    expected="the base in its own words",
 )
 SIGN = Told(
     number="3",
-    title="Sign it as a CI release workflow does",
-    why="The job's own identity gets a certificate for ten minutes; what it signs is logged. No key to keep.",
-    expected="signed by release.yml, and logged",
+    title="Sign it as a CI release",
+    why="The job's own identity gets a certificate for ten minutes. No key to keep, and all logged.",
+    expected="by release.yml, and logged",
 )
 LOAD = Told(
     number="4",
     title="Verify, then load",
-    why="Signature, log, files, policy and the base in memory come first; PEFT then gets the very bytes verified.",
-    expected="loaded, and another answer",
+    why="First signature, log, files, policy and base; then PEFT gets the very bytes verified.",
+    expected="loaded, another answer",
 )
 OTHER_BASE = Told(
     number="5a",
-    title="Refuse another base model",
-    why="One training step away: the same architecture, name and shapes. Only measuring tells them apart.",
+    title="Refuse another base",
+    why="One training step away: same architecture, name and shapes. Only measuring tells.",
     expected="refused: base.matches",
 )
 SUBSTITUTED = Told(
     number="5b",
-    title="Refuse a substituted adapter",
+    title="Refuse a substitute",
     why="A mirror hands out other bytes under the same name: here, one byte of the weights.",
     expected="refused: files.digest",
 )
 DEVELOPMENT = Told(
     number="5c",
-    title="Refuse a development adapter",
-    why="The right publisher, the right bytes, the right base; but never released for production.",
+    title="Refuse a development build",
+    why="The right publisher, bytes and base; but it was never released for production.",
     expected="refused: environment.allowed",
 )
 RECORD = Told(
     number="6",
     title="Read the record",
-    why="Each decision is a signed observation in an append-only log, on disk before the caller hears of it.",
+    why="Each decision is a signed observation, on disk before the caller hears of it.",
     expected="5 observations, all verify",
 )
 
@@ -109,7 +109,7 @@ def run(*, directory: Path | None = None, as_json: bool = False) -> None:
             stage.curtain(time.monotonic() - begun)
             raise
     stage.curtain(time.monotonic() - begun)
-    stage.encore("Try next", ending.commands)
+    stage.encore("Try next", ending.commands, "your own adapter: skillwarrant init DIR, then skillwarrant sign DIR")
     if as_json:
         output.answer("", _fields(stage, place, ending, time.monotonic() - begun), code="played", as_json=True)
 
@@ -128,8 +128,9 @@ def _play(stage: Stage, place: Place) -> _Ending:
 
     stage.opening(
         "skillwarrant demo: no warrant, no load",
-        "Who vouches for an adapter, for which base model, and where may it be used? Everything here is real,",
-        f"and happens on this machine, in {place.directory}",
+        "Who vouches for an adapter, for which base model, and where may it be used?",
+        "Everything here is real, and happens on this machine, in",
+        str(place.directory),
     )
     with ExitStack() as opened:
         with stage.step(START) as scene, _warnings_shown(scene):
@@ -161,8 +162,12 @@ def _next(place: Place, adapter: Path, substituted: Path, base_dir: Path) -> lis
         return shlex.quote(os.path.relpath(path, place.directory))
 
     def verify(directory: Path) -> str:
-        demand = f"--policy {here(place.policy)} --environment {ENVIRONMENT} --base {here(base_dir)}"
-        return f"{us} verify {here(directory)} --devstack {here(place.devstack)} \\\n    {demand}"
+        lines = (
+            f"{us} verify {here(directory)} --devstack {here(place.devstack)}",
+            f"    --policy {here(place.policy)} --environment {ENVIRONMENT}",
+            f"    --base {here(base_dir)}",
+        )
+        return " \\\n".join(lines)
 
     return [
         ("everything of this demo lies here", f"cd {shlex.quote(str(place.directory))}"),
