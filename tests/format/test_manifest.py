@@ -84,7 +84,7 @@ def parse(document: dict[str, Any], subjects: tuple[Subject, ...] = SUBJECTS) ->
 
 
 @given(strategies.manifests, strategies.adapter_subjects)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_what_is_written_is_read_as_the_same(manifest: SkillManifest, subjects: tuple[Subject, ...]) -> None:
     statement = manifest.to_statement(subjects)
     again, found = SkillManifest.read(statement.raw)
@@ -94,7 +94,7 @@ def test_what_is_written_is_read_as_the_same(manifest: SkillManifest, subjects: 
 
 
 @given(strategies.mutants(strategies.manifests.map(lambda found: json.loads(canonical(found.to_json())))))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_mutant_is_refused_in_one_line_or_its_known_fields_are_written_again_as_they_were(
     mutant: dict[str, Any],
 ) -> None:

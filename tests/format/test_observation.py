@@ -79,7 +79,7 @@ def parse(document: dict[str, Any]) -> Observation:
 
 
 @given(strategies.observations, strategies.digests, st.integers(0, 2**53 - 1))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_what_is_written_is_read_as_the_same_with_its_place(found: Observation, previous: Digest, seq: int) -> None:
     statement = found.to_statement(SUBJECTS, seq=seq, previous=previous)
     again = Observation.parse(statement)
@@ -89,7 +89,7 @@ def test_what_is_written_is_read_as_the_same_with_its_place(found: Observation, 
 
 
 @given(strategies.mutants(st.builds(predicate)))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_mutant_is_refused_in_one_line_or_read_as_it_is_written(mutant: dict[str, Any]) -> None:
     refusal = ""
     try:

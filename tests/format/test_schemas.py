@@ -68,14 +68,14 @@ def test_there_is_no_schema_for_another_type() -> None:
         schemas.load("https://skillwarrant.dev/skill-manifest/v2")
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(manifest_predicates)
 def test_every_manifest_is_valid(predicate: dict[str, Any]) -> None:
     validator(manifest.PREDICATE_TYPE).validate(predicate)
     assert accepts(manifest.PREDICATE_TYPE, predicate)
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(observation_predicates)
 def test_every_observation_is_valid(predicate: dict[str, Any]) -> None:
     validator(observation.PREDICATE_TYPE).validate(predicate)
@@ -86,13 +86,13 @@ MANIFEST_VALIDATOR = validator(manifest.PREDICATE_TYPE)
 OBSERVATION_VALIDATOR = validator(observation.PREDICATE_TYPE)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(strategies.mutants(manifest_predicates))
 def test_schema_and_parser_agree_on_mutants_of_manifests_but_for_the_listed_rules(mutant: dict[str, Any]) -> None:
     check_agreement(MANIFEST_VALIDATOR, manifest.PREDICATE_TYPE, mutant)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(strategies.mutants(observation_predicates))
 def test_schema_and_parser_agree_on_mutants_of_observations_but_for_the_listed_rules(
     mutant: dict[str, Any],
