@@ -9,7 +9,8 @@ are views of the very buffer that was hashed, wherever dtype, device and alignme
 are the signed bytes" is a comparison of pointers; elsewhere every bit is compared with the cast of the signed.
 
 The result is that of `PeftModel.from_pretrained` with the same keywords, bit by bit, except that no random numbers
-are drawn from torch's generator. Whatever fails, the model is put back as it was.
+are drawn from torch's generator, and that base weights in the file are compared and never written (PEFT's
+`low_cpu_mem_usage` unties embeddings with them). Whatever fails, the model is put back as it was.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def _check_run(buffer: memoryview, start: int, dtype: str, run: list[TensorInfo]
     for tensor in run:
         if not bool(_view(buffer, start, tensor).isfinite().all()):
             raise FormatError(
-                f"{WEIGHTS_NAME} holds values that are no numbers", expected="finite", found=tensor.name
+                f"{WEIGHTS_NAME} holds NaN or infinities", expected="finite values", found=tensor.name
             )
 
 
