@@ -53,12 +53,12 @@ class ReadBundle:
         bundle = RawBundle.parse(raw)
         if (found := bundle.envelope.payload_type) != PAYLOAD_TYPE:
             raise FormatError("the bundle signs no in-toto statement", expected=PAYLOAD_TYPE, found=found)
-        statement = Statement.parse(bundle.envelope.payload)
+        statement, manifest = SkillManifest.read(bundle.envelope.payload)
         certificate = parse_certificate(bundle.certificate)
         return cls(
             bundle=bundle,
             certificate=certificate,
             signer=read_signer(certificate),
             statement=statement,
-            manifest=SkillManifest.parse(statement),
+            manifest=manifest,
         )

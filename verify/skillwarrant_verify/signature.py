@@ -22,16 +22,13 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from skillwarrant_format import limits
 from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import DigestMismatch, FilesMismatch, FormatError, SignatureInvalid, WrongPredicate
-from skillwarrant_format.manifest import PREDICATE_TYPE, SkillManifest
+from skillwarrant_format.errors import DigestMismatch, FilesMismatch, SignatureInvalid, WrongPredicate
+from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.observation import LogPlace, TrustUsed
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
-from skillwarrant_format.strict_json import loads_object
-
 from skillwarrant_verify.certificate import Signer, read_signer
 from skillwarrant_verify.evidence import Evidence
 from skillwarrant_verify.log_entry import place_in_log
@@ -111,8 +108,7 @@ def verify(snapshot: Snapshot, bundle: bytes, trust: TrustRoot, *, now: datetime
         Unavailable: sigstore failed in a way that is no answer.
     """
     signature = verify_signature(bundle, trust, now=now)
-    statement = _statement(signature)
-    manifest = SkillManifest.parse(statement)  # (7)
+    statement, manifest = _read(signature)  # (6), (7)
     _check_files(statement, snapshot)
     return Verified(
         statement=statement,
@@ -181,18 +177,11 @@ def _check_same(signed: Signed, raw: RawBundle) -> None:
         raise SignatureInvalid("sigstore read another payload than was checked")
 
 
-def _statement(signature: Signature) -> Statement:
-    """(6); a payload that other tools made for another purpose is told as that, and not as malformed."""
+def _read(signature: Signature) -> tuple[Statement, SkillManifest]:
+    """(6), (7); a payload that other tools made for another purpose is told as that, and not as malformed."""
     if signature.payload_type != PAYLOAD_TYPE:
         raise WrongPredicate("the bundle signs no statement", expected=PAYLOAD_TYPE, found=signature.payload_type)
-    document = loads_object(signature.payload, what="statement", limit=limits.MAX_STATEMENT_BYTES)
-    try:
-        return Statement.parse(signature.payload)
-    except FormatError:
-        kind = document.get("predicateType")
-        if isinstance(kind, str) and kind != PREDICATE_TYPE:
-            raise WrongPredicate("the bundle signs something else", expected=PREDICATE_TYPE, found=kind) from None
-        raise
+    return SkillManifest.read(signature.payload)
 
 
 def _check_files(statement: Statement, snapshot: Snapshot) -> None:
