@@ -15,7 +15,8 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from functools import partial
+from typing import Any, BinaryIO, Final
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
@@ -33,28 +34,26 @@ class TornTail(AuditError):
     """The file ends in a write that did not finish. Every record before it is whole.
 
     Args:
+        name: the file.
         offset: where the unfinished bytes begin.
         size: how many there are.
     """
 
     code = "audit.torn"
 
-    def __init__(self, *, offset: int, size: int) -> None:
+    def __init__(self, name: str, *, offset: int, size: int) -> None:
         super().__init__(
-            "the log ends in an unfinished record",
+            f"{name} ends in an unfinished record",
             expected="a whole record",
             found=f"{size} bytes at byte {offset}",
             fix="It was never acknowledged; the next process that appends cuts it off.",
         )
+        self.name = name
         self.offset = offset
         self.size = size
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_torn, (self.offset, self.size))
-
-
-def _torn(offset: int, size: int) -> TornTail:
-    return TornTail(offset=offset, size=size)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (partial(type(self), offset=self.offset, size=self.size), (self.name,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ def frame(seq: int, leaf: bytes) -> bytes:
     return b"%b %08x %b\n" % (head, _checksum(head, leaf), leaf)
 
 
-def check_magic(found: bytes) -> bool:
+def check_magic(found: bytes, name: str) -> bool:
     """Whether the first bytes of a file are a log's: False where they are the unfinished beginning of one.
 
     Raises:
@@ -99,14 +98,16 @@ def check_magic(found: bytes) -> bool:
         return True
     if len(found) < len(MAGIC) and MAGIC.startswith(found.rstrip(b"\0")):
         return False
-    raise AuditError("not an observation log", expected=repr(MAGIC)[1:], found=repr(found)[1:])
+    raise AuditError(f"{name} is not a log", expected=repr(MAGIC)[1:], found=repr(found)[1:])
 
 
-def scan(file: BinaryIO, *, offset: int, end: int, seq: int | None) -> Iterator[Record]:
+def scan(file: BinaryIO, name: str, *, offset: int, end: int, seq: int | None) -> Iterator[Record]:
     """The records between two offsets, each checked.
 
     Args:
-        file: the log; it is read from `offset`, the beginning of a record.
+        file: the log.
+        name: what to call it in messages.
+        offset: the beginning of a record.
         end: where to stop: the file's size when nobody was writing.
         seq: the number the first record must have; None where that is not known.
 
@@ -119,24 +120,26 @@ def scan(file: BinaryIO, *, offset: int, end: int, seq: int | None) -> Iterator[
         line = file.readline(min(MAX_FRAME, end - offset))
         if not line.endswith(b"\n"):
             if offset + len(line) == end and _unfinished(line, seq):
-                raise TornTail(offset=offset, size=len(line))
-            raise _damaged(offset, "a whole record", repr(line[:_PREFIX_BYTES])[1:])
-        record = _parse(line, offset, seq)
+                raise TornTail(name, offset=offset, size=len(line))
+            whole = "a whole record" if seq is None else f"record {seq}, whole"
+            raise _damaged(name, offset, whole, _start(line))
+        record = _parse(line, name, offset, seq)
         yield record
         offset, seq = record.end, record.seq + 1
 
 
-def _parse(line: bytes, offset: int, seq: int | None) -> Record:
+def _parse(line: bytes, name: str, offset: int, seq: int | None) -> Record:
     prefix = _PREFIX.match(line)
     if prefix is None:
-        raise _damaged(offset, "a record's number, length and checksum", repr(line[:_PREFIX_BYTES])[1:])
+        expected = "a record" if seq is None else f"record {seq}"
+        raise _damaged(name, offset, f"{expected}'s number, length and checksum", _start(line))
     number, length, leaf = int(prefix[1]), int(prefix[2]), line[_PREFIX_BYTES:-1]
     if seq is not None and number != seq:
-        raise _damaged(offset, f"record {seq}", f"record {number}")
+        raise _damaged(name, offset, f"record {seq}", f"record {number}")
     if length != len(leaf) or not leaf:
-        raise _damaged(offset, f"{length} bytes in record {number}", f"{len(leaf)}")
+        raise _damaged(name, offset, f"{length} bytes in record {number}", f"{len(leaf)} bytes")
     if (found := b"%08x" % _checksum(line[:22], leaf)) != prefix[3]:
-        raise _damaged(offset, f"checksum {prefix[3].decode()} of record {number}", found.decode())
+        raise _damaged(name, offset, f"checksum {prefix[3].decode()} of record {number}", found.decode())
     return Record(seq=number, leaf=leaf, end=offset + len(line))
 
 
@@ -152,7 +155,9 @@ def _unfinished(line: bytes, seq: int | None) -> bool:
         return len(written) < _PREFIX_BYTES and written.startswith(number[: len(written)])
     if seq is not None and int(prefix[1]) != seq:
         return False
-    whole = _PREFIX_BYTES + int(prefix[2]) + 1
+    if (length := int(prefix[2])) > limits.MAX_LEAF_BYTES:
+        return False
+    whole = _PREFIX_BYTES + length + 1
     # A whole record whose newline became a zero byte was acknowledged: damage, and cutting it would lose it.
     return len(line) <= whole and len(written) < whole - (1 if zeros else 0)
 
@@ -162,9 +167,13 @@ def _checksum(head: bytes, leaf: bytes) -> int:
     return zlib.crc32(leaf, zlib.crc32(head))
 
 
-def _damaged(offset: int, expected: str, found: str) -> AuditError:
+def _start(line: bytes) -> str:
+    return repr(line[:_PREFIX_BYTES])[1:]
+
+
+def _damaged(name: str, offset: int, expected: str, found: str) -> AuditError:
     return AuditError(
-        f"the log is damaged at byte {offset}",
+        f"{name} is damaged at byte {offset}",
         expected=expected,
         found=found,
         fix="Keep the file for an auditor and begin a new log in an empty directory.",

@@ -23,7 +23,7 @@ from skillwarrant_format.errors import AuditError
 __all__ = ["GENESIS", "FileLog", "Log", "MakeLeaf", "Position", "Record", "TornTail", "read_records"]
 
 GENESIS: Final = Digest("0" * 64)  # what the first record calls `previous`
-OPEN_WINDOW: Final = 16 * limits.MIB  # how much of the end is checked when a log is opened to append
+OPEN_WINDOW: Final = 4 * limits.MIB  # how much of the end is checked when a log is opened to append
 
 MakeLeaf = Callable[[int, Digest], bytes]
 """Given a record's number and the digest of the leaf before it, the leaf. Called once, while the log is locked."""
@@ -87,7 +87,7 @@ class FileLog:
     def open(cls, path: Path) -> Self:
         """Open a log to append to it, or create it (mode 0600, its name durable), and cut a torn tail.
 
-        The last 16 MiB are checked here, so that opening a long log stays quick; all of it by `records`.
+        The last 4 MiB are checked here, so that opening a long log stays quick; all of it by `records`.
 
         Raises:
             AuditError: it cannot be opened, written or locked, it is no log, or it is damaged.
@@ -112,15 +112,22 @@ class FileLog:
         """See `Log.records`."""
         return read_records(self.path)
 
+    def is_in_place(self) -> bool:
+        """Whether the file that was opened is still the one of that name. If not, `append` refuses."""
+        try:
+            return _identity(self.path.lstat()) == self._tail.file
+        except OSError:
+            return False
+
     def _catch_up(self, descriptor: int) -> _Tail:
         """Read what others have appended since, and cut what somebody did not finish."""
         tail, status = self._tail, os.fstat(descriptor)
-        if (status.st_dev, status.st_ino) != tail.file or status.st_size < tail.offset:
+        if _identity(status) != tail.file or status.st_size < tail.offset:
             raise AuditError(
                 f"the log {self.path} was replaced or cut while it was in use",
                 expected=f"the file of at least {tail.offset} bytes that was opened",
                 found=f"{status.st_size} bytes" if status.st_size < tail.offset else "another file",
-                fix="Put the file back, or start this process again to begin a new log.",
+                fix="Put the file back, or open the log again to begin a new one.",
             )
         if status.st_size > tail.offset:
             self._tail = _follow(descriptor, self.path, tail, status.st_size)
@@ -134,39 +141,42 @@ def read_records(path: Path) -> Iterator[Record]:
         TornTail, AuditError: as `Log.records`.
     """
     with opened_for_reading(path) as (descriptor, end), _buffered(descriptor) as file:
-        if not check_magic(file.read(len(MAGIC))):
-            raise TornTail(offset=0, size=end)
-        yield from scan(file, offset=len(MAGIC), end=end, seq=0)
+        if not check_magic(file.read(len(MAGIC)), str(path)):
+            raise TornTail(str(path), offset=0, size=end)
+        yield from scan(file, str(path), offset=len(MAGIC), end=end, seq=0)
 
 
 def _begin(descriptor: int, path: Path) -> _Tail:
     """Check or write the first line, and find where to start reading: the beginning, or near the end."""
     status = os.fstat(descriptor)
-    file = (status.st_dev, status.st_ino)
-    if not check_magic(os.pread(descriptor, len(MAGIC), 0)):
+    if not check_magic(os.pread(descriptor, len(MAGIC), 0), str(path)):
         if status.st_size:
-            _cut(descriptor, path, TornTail(offset=0, size=status.st_size))
+            _cut(descriptor, TornTail(str(path), offset=0, size=status.st_size))
         _write(descriptor, MAGIC, 0)
-        sync_directory(path.parent)
-    first = _Tail(file=file, offset=len(MAGIC), seq=0, previous=GENESIS)
-    return first if status.st_size <= OPEN_WINDOW else _near_the_end(descriptor, first, status.st_size)
+    sync_directory(path.parent)  # each time: whoever made the file may not have got as far as this
+    first = _Tail(file=_identity(status), offset=len(MAGIC), seq=0, previous=GENESIS)
+    return first if status.st_size <= OPEN_WINDOW else _near_the_end(descriptor, path, first, status.st_size)
 
 
-def _near_the_end(descriptor: int, tail: _Tail, size: int) -> _Tail:
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _near_the_end(descriptor: int, path: Path, tail: _Tail, size: int) -> _Tail:
     start = size - OPEN_WINDOW
     start += os.pread(descriptor, MAX_FRAME, start).find(b"\n") + 1  # without a newline: no record begins there
     with _buffered(descriptor) as file:
-        return tail.after(next(scan(file, offset=start, end=size, seq=None)))
+        return tail.after(next(scan(file, str(path), offset=start, end=size, seq=None)))
 
 
 def _follow(descriptor: int, path: Path, tail: _Tail, size: int) -> _Tail:
     """Read on to the end of the file, and make it the end of the last whole record."""
     try:
         with _buffered(descriptor) as file:
-            for record in scan(file, offset=tail.offset, end=size, seq=tail.seq):
+            for record in scan(file, str(path), offset=tail.offset, end=size, seq=tail.seq):
                 tail = tail.after(record)
     except TornTail as torn:
-        _cut(descriptor, path, torn)
+        _cut(descriptor, torn)
     return tail
 
 
@@ -186,10 +196,10 @@ def _write(descriptor: int, data: bytes, end: int) -> None:
         raise
 
 
-def _cut(descriptor: int, path: Path, torn: TornTail) -> None:
+def _cut(descriptor: int, torn: TornTail) -> None:
     os.ftruncate(descriptor, torn.offset)
     sync(descriptor)
-    _logger.warning("%s: cut %d bytes of an unfinished record off at byte %d", path, torn.size, torn.offset)
+    _logger.warning("%s: cut %d bytes of an unfinished record off at byte %d", torn.name, torn.size, torn.offset)
 
 
 def _buffered(descriptor: int) -> BinaryIO:

@@ -94,7 +94,7 @@ def _lock(descriptor: int, how: int, path: Path, deadline: float) -> None:
             if time.monotonic() > deadline:
                 raise _stuck(path) from None
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.01)
+        pause = min(pause * 1.5, 0.004)
 
 
 def _stuck(path: Path) -> AuditError:
