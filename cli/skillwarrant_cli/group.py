@@ -19,9 +19,10 @@ import click
 from skillwarrant_cli import interrupt, output
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
 
-__all__ = ["COMMANDS", "DEBUG", "cli"]
+__all__ = ["COMMANDS", "DEBUG", "OWN_PROCESS", "cli"]
 
 DEBUG: Final = "SKILLWARRANT_DEBUG"
+OWN_PROCESS: Final = "own process"  # the context's object where nobody but us lives in this process
 COMMANDS: Final = {
     "demo": "Sign, verify, load and refuse on a real model, offline.",
     "init": "Write a skill.toml to fill in, for an adapter.",

@@ -14,9 +14,9 @@ def main() -> NoReturn:
         from skillwarrant_cli import interrupt
 
         interrupt.watch()
-        from skillwarrant_cli.group import cli
+        from skillwarrant_cli.group import OWN_PROCESS, cli
 
-        cli.main(prog_name="skillwarrant")
+        cli.main(prog_name="skillwarrant", obj=OWN_PROCESS)
     except KeyboardInterrupt:
         # Only while starting or ending: in between, `Group.main` answers.
         sys.stderr.write("skillwarrant: interrupted\n")
