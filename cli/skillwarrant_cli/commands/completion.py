@@ -10,8 +10,9 @@ from skillwarrant_cli import output
 from skillwarrant_cli.options import json_option
 from skillwarrant_format.errors import UsageError
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("completion",)
 FIELDS: Final = {
     "shell": "the shell",
     "script": "the script",

@@ -9,8 +9,9 @@ import click
 
 from skillwarrant_cli.options import PATH, json_option
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("played",)
 FIELDS: Final = {
     "seconds": "how long it took",
     "directory": "what it made, left for a look",

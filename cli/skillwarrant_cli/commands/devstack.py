@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from skillwarrant_devstack import Devstack
     from skillwarrant_format.strict_json import JsonObject
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("serving",)
 FIELDS: Final = {
     "url": "of Fulcio and the one server",
     "issuer": "the OIDC issuer in its certificates",
@@ -39,7 +40,9 @@ FIELDS: Final = {
     type=click.Path(path_type=Path),
     help="Where its keys, logs and client files lie; continued by the next run.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: the last one, or any.")
+@click.option(
+    "--port", metavar="PORT", type=click.IntRange(0, 65535), default=0, help="Default: the last one, or any."
+)
 @json_option
 def command(directory: Path, port: int, as_json: bool) -> None:
     """Run a whole Sigstore instance here, for trials. Loopback only, until Ctrl-C.

@@ -14,8 +14,9 @@ from skillwarrant_cli.options import json_option
 if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonValue
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("measured",)
 FIELDS: Final = {
     "fingerprint": "`skillwarrant-tensors-v1:` and 64 hexadecimal digits",
     "parameters": "number of elements in all tensors",

@@ -11,8 +11,9 @@ import click
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import json_option
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("written",)
 FIELDS: Final = {
     "path": "the file that was written",
 }

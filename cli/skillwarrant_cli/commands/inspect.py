@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from skillwarrant_format.manifest import AdapterFacts, BaseModel, Deployment, SkillManifest
     from skillwarrant_format.strict_json import JsonObject
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("not-verified",)
 FIELDS: Final = {
     "verified": "always false",
     "bundle": "`sha256:` of the bundle file",

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from skillwarrant_format.statement import Statement
     from skillwarrant_format.strict_json import JsonObject
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("signed", "not-signed")
 FIELDS: Final = {
     "path": "the bundle",
     "bundle": "`sha256:` of the bundle file",

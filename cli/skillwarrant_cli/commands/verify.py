@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonObject
     from skillwarrant_verify.context import Context
 
-__all__ = ["FIELDS", "command"]
+__all__ = ["CODES", "FIELDS", "command"]
 
+CODES: Final = ("verified",)
 FIELDS: Final = {
     "skill": "`name` and `version`",
     "bundle": "`sha256:` of the bundle file",
@@ -66,7 +67,9 @@ class Place:
 @click.argument("directory", metavar="DIR", type=PATH)
 @click.option("--bundle", metavar="FILE", type=FILE, help="Default: skillwarrant.sigstore.json in DIR.")
 @click.option("--policy", metavar="FILE", type=FILE, help="What you demand; needs --environment.")
-@click.option("--identity", metavar="WHO", help="Without a policy: the signer, exact or with * in its ref.")
+@click.option(
+    "--identity", metavar="WHO", help="Without a policy: the signer, exact, or with * in its last part or ref."
+)
 @click.option("--issuer", metavar="URL", help="Without a policy: the OIDC issuer that vouches for the signer.")
 @click.option("--base", metavar="DIR", type=PATH, help="The base model: measured, and compared.")
 @click.option("--base-fingerprint", metavar="TEXT", help="What the base model measures, if you know it already.")
@@ -169,13 +172,17 @@ def _gather(
     versions: dict[str, str],
 ) -> Given:
     from skillwarrant_cli.demand import Given
+    from skillwarrant_cli.group import OWN_PROCESS
     from skillwarrant_verify.fetch import config_of, fetch, manifest_bytes
     from skillwarrant_verify.signature import verify
+    from skillwarrant_verify.verify_only import import_sigstore
 
     with progress.hashing("reading the adapter") as callback:
         snapshot = fetch(directory, progress=callback)
     manifest = manifest_bytes(snapshot, bundle)
     root = trust.load()
+    if click.get_current_context().obj == OWN_PROCESS:
+        import_sigstore()
     now = datetime.now(UTC)
     verified = verify(snapshot, manifest, root, now=now)
     measured = _measure(base) if isinstance(base, Path) else base
