@@ -46,6 +46,7 @@ from skillwarrant_format.errors import (
 
 pytest.importorskip("torch", reason="the demo needs the extra [demo]")
 
+PAGE = (Path(__file__).parents[2] / "docs" / "tutorial" / "demo.md").read_text()
 SCRIPT = Path(sys.executable).with_name("skillwarrant")
 NUMBERS = ["1", "2", "3", "4", "5a", "5b", "5c", "6"]
 TITLES = [step.title for step in vars(story).values() if isinstance(step, Told)]
@@ -90,7 +91,7 @@ class World:
         ours = {
             "XDG_CACHE_HOME": str(self.cache),
             "HOME": str(self.root),
-            "PYTHONPATH": str(self.root / "guard"),
+            "PYTHONPATH": os.pathsep.join((str(self.root / "guard"), os.environ.get("PYTHONPATH", ""))),
             "ASKED": str(self.root / "asked"),
             "PYTHONUTF8": "1",
         }
@@ -248,6 +249,46 @@ def test_the_commands_to_try_next_work_as_they_are_printed(world: World, played:
     assert "tamarack/support 1.0.0" in done[0].stdout
     assert "is not the file that was signed" in done[2].stderr
     assert world.asked == ""
+
+
+# --- the tutorial ------------------------------------------------------------------------------------------------
+
+
+def test_the_tutorial_tells_the_same_steps() -> None:
+    rows = re.findall(r"^\| (\d[abc]?) \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
+    steps = [step for step in vars(story).values() if isinstance(step, Told)]
+    assert rows == [(step.number, step.title, step.expected) for step in steps]
+
+
+def test_the_tutorial_names_everything_that_the_demo_leaves(played: Played) -> None:
+    rows = re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)
+    named = {name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert named == {path.name for path in played.directory.iterdir() if not path.name.startswith(".")}
+
+
+def test_the_commands_and_the_python_of_the_tutorial_do_what_it_says(
+    world: World, played: Played, tmp_path: Path
+) -> None:
+    here = shutil.copytree(played.directory, tmp_path / "here", symlinks=True)
+    path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
+    blocks = [
+        block
+        for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+        if "verify" in block or "inspect" in block
+    ]
+    (python,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    done = [
+        subprocess.run(
+            command, cwd=here, env=world.environment(PATH=path), capture_output=True, text=True, check=False
+        )
+        for command in (*(["bash", "-c", block] for block in blocks), [sys.executable, "-c", python])
+    ]
+    assert [result.returncode for result in done] == [0, 0, 1, 1, 0], [result.stderr for result in done]
+    _, _, tampered, development, record = done
+    assert "'README.md' is not the file that was signed" in tampered.stderr
+    assert "[environment.allowed]" in development.stderr
+    phases = [line.split()[1] for line in record.stdout.splitlines()]
+    assert phases == ["intent", "activated", "refused", "refused", "refused"]
 
 
 # --- other endings -----------------------------------------------------------------------------------------------

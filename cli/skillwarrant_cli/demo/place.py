@@ -76,6 +76,11 @@ class Place:
     def policy(self) -> Path:
         return self.directory / "policy.toml"
 
+    @property
+    def base(self) -> Path:
+        """A link to the base model in the cache."""
+        return self.directory / "base"
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """The directory is there, is ours alone while the block runs, and holds nothing of an earlier demo.
@@ -114,6 +119,10 @@ class Place:
         self.policy.write_text(text, "utf-8")
         return text
 
+    def link_base(self, directory: Path) -> None:
+        """So that the commands to try next are short."""
+        self.base.symlink_to(directory.resolve())
+
     def copy_adapter(self, source: Path, folder: str) -> Path:
         """A copy of an adapter's directory, in a folder of its own. Returns the copy."""
         copy = self.directory / folder / source.name
@@ -147,7 +156,8 @@ class Place:
         for folder in (self.devstack, self.log, *(self.directory / name for name in _COPIES)):
             if folder.exists():
                 shutil.rmtree(folder)
-        self.policy.unlink(missing_ok=True)
+        for file in (self.policy, self.base):
+            file.unlink(missing_ok=True)
 
 
 _COPIES: Final = ("release", "development", "substituted")

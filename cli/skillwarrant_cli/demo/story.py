@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import shlex
 import shutil
 import sys
@@ -139,6 +138,7 @@ def _play(stage: Stage, place: Place) -> _Ending:
             place.write_policy(stack.issuer)
         with stage.step(TRAIN) as scene:
             trained = steps.train_adapter(scene, default_cache())
+            place.link_base(trained.base_dir)
         with stage.step(SIGN) as scene:
             adapter = steps.sign_release(scene, place, stack, trained)
         with stage.step(LOAD) as scene:
@@ -151,23 +151,20 @@ def _play(stage: Stage, place: Place) -> _Ending:
             steps.refuse_development(scene, place, stack, trained)
     with stage.step(RECORD) as scene:
         observations = steps.read_record(scene, place)
-    return _Ending(observations=observations, commands=_next(place, adapter, substituted, trained.base_dir))
+    return _Ending(observations=observations, commands=_next(place, adapter, substituted))
 
 
-def _next(place: Place, adapter: Path, substituted: Path, base_dir: Path) -> list[tuple[str, str]]:
+def _next(place: Place, adapter: Path, substituted: Path) -> list[tuple[str, str]]:
     """Commands that work as they stand, one after the other."""
     us = shlex.quote(_program())
 
     def here(path: Path) -> str:
-        return shlex.quote(os.path.relpath(path, place.directory))
+        return shlex.quote(str(path.relative_to(place.directory)))
 
     def verify(directory: Path) -> str:
-        lines = (
-            f"{us} verify {here(directory)} --devstack {here(place.devstack)}",
-            f"    --policy {here(place.policy)} --environment {ENVIRONMENT}",
-            f"    --base {here(base_dir)}",
-        )
-        return " \\\n".join(lines)
+        demand = f"--policy {here(place.policy)} --environment {ENVIRONMENT}"
+        given = f"--base {here(place.base)} --devstack {here(place.devstack)}"
+        return f"{us} verify {here(directory)} \\\n    {demand} {given}"
 
     return [
         ("everything of this demo lies here", f"cd {shlex.quote(str(place.directory))}"),
