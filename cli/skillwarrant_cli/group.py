@@ -153,7 +153,11 @@ def _sentence(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+)
 @click.version_option(package_name="skillwarrant", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Final
 
@@ -32,6 +34,7 @@ __all__ = [
 
 OUTCOMES: Final = {1: "refused", 2: "misuse", 3: "could-not-check"}
 """Exit code -> `outcome` in JSON; 0 is "ok"."""
+_NO: Final = {"demo": "failed"}  # a command whose no is about itself
 _COULD_NOT: Final = {"demo": "run", "devstack": "start", "init": "write", "sign": "sign"}
 
 
@@ -81,13 +84,14 @@ def report_error(error: SkillwarrantError, *, command: str | None, as_json: bool
         _echo(_dumps({"outcome": outcome, "code": error.code, **_fields(error)}))
         return
     word = outcome if error.exit_code < 3 else f"could not {_COULD_NOT.get(command or '', 'check')}"
+    word = _NO.get(command or "", word) if error.exit_code == 1 else word
     lines = [f"skillwarrant: {bad(word)}: {error.message}"]
     if isinstance(error, PolicyDenied):
-        lines += [f"  - {reason}" for reason in error.reasons]
+        lines += [_wrapped(f"  - {reason}", "    ") for reason in error.reasons]
         details = [("fix", error.fix)]
     else:
         details = [("expected", error.expected), ("found", error.found), ("fix", error.fix)]
-    lines += [f"  {name:<8}  {value}" for name, value in details if value]
+    lines += [_wrapped(f"  {name:<8}  {value}", " " * 12) for name, value in details if value]
     note("\n".join(lines))
 
 
@@ -120,6 +124,14 @@ def bad(text: str) -> str:
 def loud(text: str) -> str:
     """Decoration for what must not be overlooked."""
     return click.style(text, fg="yellow", bold=True)
+
+
+def _wrapped(line: str, indent: str) -> str:
+    """On a terminal, a long line continued under its own beginning; elsewhere, where programs read, one line."""
+    if not sys.stderr.isatty():
+        return line
+    width = max(shutil.get_terminal_size().columns, 40)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _fields(error: SkillwarrantError) -> dict[str, JsonValue]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from random import Random
 
 import pytest
 
+from mutate import mutated
 from skillwarrant_cli.commands.inspect import FIELDS
 from skillwarrant_format.bundle import RawBundle
 
@@ -96,3 +98,19 @@ def test_a_bundle_of_another_kind_is_told_as_that(run, name):
 
 def test_inspecting_imports_no_sigstore(signed, modules_after):
     assert not modules_after("inspect", signed.adapter) & {"numpy", "requests", "rich", "sigstore", "torch", "tuf"}
+
+
+def test_no_mutation_of_a_bundle_is_anything_but_shown_or_refused(run, signed, tmp_path):
+    honest = json.loads(signed.bundle.read_bytes())
+    random, codes = Random(7), set()  # noqa: S311  # a fixed sequence of attacks
+    path = tmp_path / "bundle.json"
+    for _ in range(400):
+        path.write_bytes(mutated(honest, honest, random))
+        result = run("inspect", path, "--json")
+        answer = json.loads(result.stdout)
+        assert answer["code"] != "internal", path.read_bytes()
+        codes.add(result.exit_code)
+        shown = run("inspect", path)
+        assert shown.exit_code == result.exit_code
+        assert "\x1b" not in shown.stdout + shown.stderr
+    assert codes == {0, 1}

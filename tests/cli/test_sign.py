@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from skillwarrant_cli.commands.sign import FIELDS
 from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.digest import Digest
+
+SCRIPT = Path(sys.executable).with_name("skillwarrant")
 
 
 def test_signing_says_who_signs_what_and_where_it_is_logged(run, world):
@@ -96,3 +103,14 @@ def test_another_skill_toml_can_be_named(run, world):
     other = world.directory / "else.toml"
     other.write_text(world.skill.read_text().replace("1.2.0", "9.9.9"))
     assert "9.9.9" in run("sign", world.adapter, "--skill", other, "--dry-run").stdout
+
+
+def test_a_person_at_a_terminal_is_asked_to_sign_in(world):
+    """Up to the trust config, which is missing: the login itself is the library's, and tested there."""
+    ours, theirs = pty.openpty()
+    command = [SCRIPT, "sign", world.adapter, "--trust-config", world.directory / "nowhere.json"]
+    done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, timeout=60, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 3
+    assert done.stderr.startswith("Sign in with your browser: the identity that you choose there signs.\n")
