@@ -146,7 +146,7 @@ def test_every_step_goes_as_told_in_its_order(played: Played) -> None:
     headings = re.findall(r"^(\d[a-c]?) +(\S.*)$", played.out.partition(" seconds\n")[0], re.MULTILINE)
     assert [number for number, _ in headings][: len(NUMBERS)] == NUMBERS
     assert [title for _, title in headings][: len(TITLES)] == TITLES
-    assert re.search(r"^8 of 8 steps went as told, in [\d.]+ seconds$", played.out, re.MULTILINE)
+    assert re.search(r"^All 8 steps went as told, in [\d.]+ seconds$", played.out, re.MULTILINE)
     assert played.done.stderr == ""
 
 
@@ -313,7 +313,7 @@ def test_an_adapter_that_changes_no_answer_ends_it_with_exit_code_1(world: World
     assert done.returncode == 1, done.stdout + done.stderr
     answer = json.loads(done.stdout)
     assert answer["code"] == "demo.otherwise"
-    assert answer["message"] == "step 4, Verify, then load"
+    assert answer["message"] == "step 4 (Verify, then load) went otherwise than told"
     assert VOICE in answer["expected"]
     assert VOICE not in answer["found"]
 
@@ -466,7 +466,7 @@ def read_copy(
     played: Played, tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], operator: bytes | None = None
 ) -> None:
     """Play the last step on a changed copy of a log."""
-    from skillwarrant_cli.demo import steps
+    from skillwarrant_cli.demo.record import read_record
 
     place = Place(directory=tmp_path)
     place.log.mkdir()
@@ -476,7 +476,7 @@ def read_copy(
         log.append(lambda _seq, _previous, leaf=leaf: leaf)
     (place.log / OPERATOR_PUBLIC_NAME).write_bytes(operator or (original / OPERATOR_PUBLIC_NAME).read_bytes())
     with Stage(quiet=True).step(story.RECORD) as scene:
-        steps.read_record(scene, place)
+        read_record(scene, place)
 
 
 # --- the stage ---------------------------------------------------------------------------------------------------
@@ -488,13 +488,16 @@ def test_a_refusal_that_nobody_told_of_ends_the_step_as_not_as_told(capsys: pyte
     stage = Stage()
     with pytest.raises(OtherThanTold) as caught, stage.step(TOLD):
         raise SignatureInvalid("the chain is broken")
-    assert (caught.value.message, caught.value.expected) == ("step 9, A step", "that it works")
+    assert (caught.value.message, caught.value.expected) == (
+        "step 9 (A step) went otherwise than told",
+        "that it works",
+    )
     assert caught.value.found == "the chain is broken"
     assert [row.as_told for row in stage.rows] == [False]
     stage.curtain(1.0)
     shown = capsys.readouterr().out
     assert "NOT AS TOLD  the chain is broken" in shown
-    assert "0 of 1 steps went as told" in shown
+    assert "Step 9 went otherwise than told" in shown
 
 
 @pytest.mark.parametrize("error", [Unavailable("the disk is full"), UsageError("no"), KeyboardInterrupt()])
@@ -578,7 +581,7 @@ def test_in_a_pipe_an_activity_is_one_line_even_in_a_coloured_ci() -> None:
 def test_a_pipe_that_knows_ascii_only_is_no_error() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii:backslashreplace"}
     done = subprocess.run([sys.executable, "-c", PLAY], env=environment, capture_output=True, text=True, check=True)
-    assert "1 of 1 steps went as told" in done.stdout
+    assert "All 1 steps went as told" in done.stdout
 
 
 # --- the directory -----------------------------------------------------------------------------------------------

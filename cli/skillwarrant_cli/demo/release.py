@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from skillwarrant_attest import (
     SkillToml,
@@ -16,12 +18,29 @@ from skillwarrant_attest import (
     build,
     measure_bases,
     read_adapter,
-    sign,
     write_bundle,
 )
+from skillwarrant_attest import sign as sign_statement
 from skillwarrant_cli.bundle_file import ReadBundle
+from skillwarrant_cli.demo.place import ENVIRONMENT
 
-__all__ = ["ci_job", "release"]
+__all__ = ["DEVELOPMENT", "RELEASE", "Release", "ci_job", "sign"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What is released where: the tag that the workflow runs for, and the only environment that is sanctioned."""
+
+    folder: str
+    version: str
+    ref: str
+    environment: str
+
+
+RELEASE: Final = Release(folder="release", version="1.0.0", ref="refs/tags/v1.0.0", environment=ENVIRONMENT)
+DEVELOPMENT: Final = Release(
+    folder="development", version="1.1.0-dev", ref="refs/tags/v1.1.0-dev", environment="development"
+)
 
 
 @contextmanager
@@ -39,7 +58,7 @@ def ci_job(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def release(
+def sign(
     adapter: Path, skill_toml: Path, *, base: Path, trust_config: Path, working: Callable[[str], None]
 ) -> ReadBundle:
     """Sign an adapter as the CI job that this process is, and leave the bundle beside it.
@@ -58,6 +77,6 @@ def release(
     working("asking for the CI job's identity")
     credential = ambient_credential()
     working("signing")
-    bundle = sign(statement, credential=credential, trust_config=trust_config)
+    bundle = sign_statement(statement, credential=credential, trust_config=trust_config)
     write_bundle(adapter, bundle)
     return ReadBundle.read(adapter)

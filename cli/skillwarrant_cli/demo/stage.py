@@ -128,7 +128,8 @@ class Stage:
                 raise
             expected, found = _difference(told, error)
             self._ended(told, found, begun, as_told=False)
-            raise OtherThanTold(f"step {told.number}, {told.title}", expected=expected, found=found) from error
+            message = f"step {told.number} ({told.title}) went otherwise than told"
+            raise OtherThanTold(message, expected=expected, found=found) from error
         self._ended(told, scene.seen, begun, as_told=True)
 
     def curtain(self, seconds: float) -> None:
@@ -145,9 +146,10 @@ class Stage:
         )
         table = _table(("", "step", "expected", "seen", "seconds"), rows)
         table.columns[-1].justify = "right"
-        told = sum(row.as_told for row in self.rows)
-        style = _GOOD if told == len(self.rows) else _BAD
-        summary = Text(f"{told} of {len(self.rows)} steps went as told, in {seconds:.1f} seconds", style)
+        if all(row.as_told for row in self.rows):
+            summary = Text(f"All {len(self.rows)} steps went as told, in {seconds:.1f} seconds", _GOOD)
+        else:
+            summary = Text(f"Step {self.rows[-1].told.number} went otherwise than told", _BAD)
         self._print(Text(), table, summary)
 
     def encore(self, title: str, commands: Iterable[tuple[str, str]], last: str) -> None:
@@ -170,7 +172,9 @@ class Stage:
         """Move the spinner; False where there is none."""
         if self._progress is None:
             return self._quiet
-        self._progress.update(self._task, description=text, completed=fraction or 0, total=fraction and 1)
+        self._progress.update(
+            self._task, description=text, completed=fraction or 0, total=None if fraction is None else 1
+        )
         return True
 
     @contextmanager

@@ -122,7 +122,7 @@ class _Ending:
 
 
 def _play(stage: Stage, place: Place) -> _Ending:
-    from skillwarrant_cli.demo import steps
+    from skillwarrant_cli.demo import record, refusals, steps
     from skillwarrant_devstack import Devstack
 
     stage.opening(
@@ -144,13 +144,13 @@ def _play(stage: Stage, place: Place) -> _Ending:
         with stage.step(LOAD) as scene:
             steps.verify_then_load(scene, place, trained, adapter)
         with stage.step(OTHER_BASE) as scene:
-            steps.refuse_another_base(scene, place, trained, adapter)
+            refusals.refuse_another_base(scene, place, trained, adapter)
         with stage.step(SUBSTITUTED) as scene:
-            substituted = steps.refuse_substituted(scene, place, trained, adapter)
+            substituted = refusals.refuse_substituted(scene, place, trained, adapter)
         with stage.step(DEVELOPMENT) as scene:
-            steps.refuse_development(scene, place, stack, trained)
+            refusals.refuse_development(scene, place, stack, trained)
     with stage.step(RECORD) as scene:
-        observations = steps.read_record(scene, place)
+        observations = record.read_record(scene, place)
     return _Ending(observations=observations, commands=_next(place, adapter, substituted))
 
 
