@@ -13,6 +13,7 @@ import click
 import pytest
 
 from skillwarrant_cli.group import COMMANDS, cli
+from skillwarrant_format import errors
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
 
 SCRIPT = Path(sys.executable).with_name("skillwarrant")
@@ -138,10 +139,12 @@ class TestAnUnforeseenError(Boom):
         assert "internal" not in result.stderr
 
 
+# The documented tree; modules that other tests have imported may hold private subclasses with arguments of their own.
+TREE = [kind for name, kind in sorted(vars(errors).items()) if name in errors.__all__ and isinstance(kind, type)]
+
+
 class TestAnErrorOfOurs(Boom):
-    @pytest.mark.parametrize(
-        "kind", [kind for base in SkillwarrantError.__subclasses__() for kind in (base, *base.__subclasses__())]
-    )
+    @pytest.mark.parametrize("kind", [kind for kind in TREE if kind is not SkillwarrantError])
     def test_has_its_own_exit_code_and_says_everything(self, run, kind):
         reasons = {"reasons": ("because",)} if kind.__name__ == "PolicyDenied" else {}
         self.error = kind("it is wrong", fix="Do it well.", **reasons)
