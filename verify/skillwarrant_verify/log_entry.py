@@ -12,7 +12,7 @@ from typing import Final
 
 from skillwarrant_format.bundle import LogEntry
 from skillwarrant_format.errors import NotLogged
-from skillwarrant_format.observation import LogPlace
+from skillwarrant_format.observation_parts import LogPlace
 
 __all__ = ["place_in_log"]
 

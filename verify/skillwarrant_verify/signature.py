@@ -26,7 +26,7 @@ from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import DigestMismatch, FilesMismatch, SignatureInvalid, WrongPredicate
 from skillwarrant_format.manifest import SkillManifest
-from skillwarrant_format.observation import LogPlace, TrustUsed
+from skillwarrant_format.observation_parts import LogPlace, TrustUsed
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
 from skillwarrant_verify.certificate import Signer, read_signer

@@ -16,8 +16,7 @@ from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import TrustError, Unavailable
 from skillwarrant_format.fields import format_time
-from skillwarrant_format.observation import TrustUsed
-
+from skillwarrant_format.observation_parts import TrustUsed
 from skillwarrant_verify.embedded import PUBLIC_GOOD, embedded, installed_at, sigstore_version
 from skillwarrant_verify.trusted_root import TrustedRoot, inner_root
 

@@ -8,7 +8,8 @@ measures, which all end with the import:
   that nobody has imported yet. Whoever imports them later gets the real ones; sigstore itself keeps the empty ones,
   so that signing in such a process fails with a RuntimeError;
 * pydantic builds models when they are first used (its own `defer_build`), and most of them never are;
-* the garbage collector pauses.
+* the garbage collector pauses; what is there afterwards it leaves alone (`gc.freeze`), which is felt when the
+  process ends.
 
 For a process of our own, before it has other threads that import: the command line, never a library call. Where
 anything is not as it was tested, sigstore is imported as always. A contract test holds that both ways give the same
@@ -54,6 +55,7 @@ def import_sigstore() -> bool:
     except Exception:  # noqa: BLE001  # whatever it was, the plain import decides
         _forget()
         return False
+    gc.freeze()
     return True
 
 
