@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -25,18 +22,20 @@ from cryptography.hazmat.primitives.serialization import (
 
 from skillwarrant_audit import signing
 from skillwarrant_audit.log_file import sync_directory
-from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope
-from skillwarrant_format.errors import AuditError, UsageError
+from skillwarrant_format.errors import AuditError
 
-__all__ = ["OperatorKey", "write_new"]
+__all__ = ["RESTORE_KEY", "OperatorKey", "write_new"]
 
-_MAX_BYTES: Final = 64 * limits.KIB
+RESTORE_KEY: Final = "Restore the key that the log was begun with, or begin a new log in an empty directory."
+
+_MAX_BYTES: Final = 4096  # a P-256 key takes 250
+_ROOT: Final = 0  # user id; secrets that a host mounts belong to it
 
 
 class OperatorKey:
-    """Get one with `create` or `load`."""
+    """Get one with `load` or `load_or_create`."""
 
     __slots__ = ("_private", "key_id")
 
@@ -45,36 +44,31 @@ class OperatorKey:
         self.key_id: Digest = signing.key_id(private.public_key())
 
     @classmethod
-    def create(cls, path: Path, *, password: bytes | None = None) -> Self:
-        """A new key in a new file: PKCS #8 PEM, mode 0600, durable; encrypted where a password is given.
-
-        Raises:
-            UsageError: there is a file already.
-            AuditError: the file cannot be written.
-        """
-        private = signing.generate()
-        how: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
-        try:
-            write_new(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how))
-        except FileExistsError:
-            raise UsageError(
-                f"{path} exists", expected="a new file", fix="Load it, or name another file."
-            ) from None
-        except OSError as error:
-            raise AuditError(
-                f"cannot write the operator's key {path}", found=error.strerror or str(error)
-            ) from error
-        return cls(private)
-
-    @classmethod
-    def load(cls, path: Path, *, password: bytes | None = None) -> Self:
+    def load(cls, path: Path) -> Self:
         """The key in a file.
 
         Raises:
-            UsageError: the file is missing, is readable by others, holds no P-256 private key in PEM, is encrypted
-                and no or the wrong password was given, or the other way round.
+            AuditError: the file is missing, a link, not its user's own or readable by others, or holds anything but
+                an unencrypted P-256 private key in PEM.
         """
-        return cls(_parse(_read_private(path), password, path))
+        return cls(_parse(_read_private(path), path))
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Self:
+        """`load`, or a new key in a new file: PKCS #8 PEM, mode 0600, durable. One key wins where two are made.
+
+        Raises:
+            AuditError: as `load`, or the file cannot be written.
+        """
+        if not os.path.lexists(path):
+            pem = signing.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            try:
+                write_new(path, pem)
+            except FileExistsError:  # another process was faster
+                pass
+            except OSError as error:
+                raise AuditError(f"cannot write the operator's key {path}", found=str(error.strerror)) from error
+        return cls.load(path)
 
     def public_pem(self) -> bytes:
         """What auditors need: SubjectPublicKeyInfo in PEM."""
@@ -106,34 +100,42 @@ def write_new(path: Path, data: bytes) -> None:
 def _read_private(path: Path) -> bytes:
     """The bytes of a file that only its owner can read; the file that is checked is the file that is read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise UsageError(f"the operator's key {path} is no regular file")
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise UsageError(
-                    f"the operator's key {path} is open to others",
-                    expected="mode 0600",
-                    found=f"mode {stat.S_IMODE(mode):04o}",
-                    fix=f"Run: chmod 600 {path}. If others may have read it, make a new key.",
-                )
-            return file.read(_MAX_BYTES)
+            _check_private(os.fstat(descriptor), path)
+            return file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"cannot read the operator's key {path}", found=error.strerror or str(error)) from error
+        raise AuditError(
+            f"cannot read the operator's key {path}", found=error.strerror or str(error), fix=RESTORE_KEY
+        ) from error
 
 
-def _parse(data: bytes, password: bytes | None, path: Path) -> signing.PrivateKey:
+def _check_private(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise AuditError(f"the operator's key {path} is no regular file")
+    if status.st_uid not in {os.geteuid(), _ROOT}:
+        raise AuditError(
+            f"the operator's key {path} is somebody else's",
+            expected=f"a file of user {os.geteuid()} or of root",
+            found=f"one of user {status.st_uid}",
+        )
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise AuditError(
+            f"the operator's key {path} is open to others",
+            expected="mode 0600",
+            found=f"mode {stat.S_IMODE(status.st_mode):04o}",
+            fix=f"Run: chmod 600 {path}. If others may have read it, begin a new log with a new key.",
+        )
+
+
+def _parse(data: bytes, path: Path) -> signing.PrivateKey:
     try:
-        key = load_pem_private_key(data, password=password)
-    except TypeError:
-        asked = "no password, since it is not encrypted" if password else "a password, since it is encrypted"
-        raise UsageError(f"cannot decrypt the operator's key {path}", expected=asked) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise UsageError(
-            f"the operator's key {path} cannot be read",
-            expected="a P-256 private key in PEM, and its password where it has one",
-        ) from None
-    if not isinstance(key, signing.PrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise UsageError(f"the operator's key {path} is of another kind", expected="a P-256 key")
+        key = load_pem_private_key(data, password=None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it is encrypted
+        key = None
+    if not isinstance(key, signing.PrivateKey) or not signing.is_p256(key.curve):
+        raise AuditError(
+            f"the operator's key {path} cannot be used",
+            expected="an unencrypted P-256 private key in PEM (PKCS #8)",
+        )
     return key

@@ -5,20 +5,22 @@ It decides nothing and knows nothing of policies or adapters.
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-from skillwarrant_audit.log import FileLog, Log
+from skillwarrant_audit import signing
+from skillwarrant_audit.fit import fitted
+from skillwarrant_audit.log import FileLog, Log, MakeLeaf, Position
 from skillwarrant_audit.log_file import sync_directory
 from skillwarrant_audit.observer import ObserverKey
-from skillwarrant_audit.operator_key import OperatorKey, write_new
+from skillwarrant_audit.operator_key import RESTORE_KEY, OperatorKey, write_new
 from skillwarrant_audit.process_lock import PROCESS_LOCK
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import AuditError, UsageError
+from skillwarrant_format.errors import AuditError, FormatError
 from skillwarrant_format.fields import format_time, parse_time
 from skillwarrant_format.observation import Observation, Place
 from skillwarrant_format.statement import Statement, Subject
@@ -29,7 +31,8 @@ LOG_NAME: Final = "observations.log"
 OPERATOR_KEY_NAME: Final = "operator.pem"
 OPERATOR_PUBLIC_NAME: Final = "operator.pub"
 
-_opened: Final[dict[Path, Recorder]] = {}
+_logger = logging.getLogger("skillwarrant.audit")
+_opened: Final[dict[Path, tuple[FileLog, Recorder]]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,32 +68,27 @@ class Recorder:
         """The recorder of a directory, one for the whole process, so that its key is delegated once.
 
         The directory and what is missing in it are made: `operator.pem`, the operator's key; `operator.pub`, the
-        same for auditors; `observations.log`.
+        same for auditors; `observations.log`. Where the log was moved away since, this is a new recorder of a new
+        log; recorders that are in use stay with the old one, and refuse.
 
         Raises:
-            UsageError: the operator's key cannot be used, is missing beside an existing log, or is not the one in
-                `operator.pub`.
-            AuditError: the directory or a file in it cannot be written, or the log is damaged.
+            AuditError: the directory or a file in it cannot be written; the operator's key cannot be used, is
+                missing beside an existing log, or is not the one that the log was begun with; the log is damaged.
         """
         with PROCESS_LOCK:
             place = Path(os.path.realpath(directory))  # Path.resolve raises RuntimeError for a loop of links
-            if place not in _opened:
-                _opened[place] = cls._open(place)
-            return _opened[place]
-
-    @classmethod
-    def _open(cls, directory: Path) -> Self:
-        try:
-            _make(directory)
-            operator = _operator(directory)
-            _publish(directory / OPERATOR_PUBLIC_NAME, operator.public_pem())
-        except OSError as error:
-            raise AuditError(
-                f"cannot keep a log in {directory}",
-                found=error.strerror or str(error),
-                fix="Name a directory that can be written.",
-            ) from error
-        return cls(FileLog.open(directory / LOG_NAME), operator)
+            log, recorder = _opened.get(place, (None, None))
+            if log is not None and not log.is_in_place():
+                _logger.warning(
+                    "%s was moved or replaced: what follows is recorded in the file there now", log.path
+                )
+                recorder = None
+            if recorder is None:
+                operator = _operator_of(place)
+                log = _log_of(place, operator)
+                recorder = cls(log, operator)
+                _opened[place] = log, recorder
+            return recorder
 
     def record(self, observation: Observation, subjects: tuple[Subject, ...]) -> Recorded:
         """Sign and append an observation; it is on disk when this returns.
@@ -99,18 +97,21 @@ class Recorder:
             observation: what happened.
             subjects: as in `Observation.to_statement`.
 
+        Sentences that are too long for a leaf are cut.
+
         Raises:
-            FormatError, UsageError: the observation is not one that could be read again, or its time has no zone.
-            AuditError: it could not be made durable: not acknowledged, so nothing may be activated.
+            AuditError: it could not be made durable: not acknowledged, so nothing may be activated. Or it is none
+                that could be read again.
+            UsageError: its time has no zone.
         """
         key = self._delegated(parse_time(format_time(observation.time)))
         made: list[Statement] = []
 
         def leaf(seq: int, previous: Digest) -> bytes:
-            made.append(observation.to_statement(subjects, seq=seq, previous=previous))
+            made.append(fitted(observation, lambda found: found.to_statement(subjects, seq=seq, previous=previous)))
             return key.sign(made[-1].raw).to_bytes()
 
-        position = self._log.append(leaf)
+        position = self._append(leaf)
         return Recorded(seq=position.seq, leaf=position.leaf, statement=made[-1])
 
     def _delegated(self, moment: datetime) -> ObserverKey:
@@ -127,7 +128,46 @@ class Recorder:
             statement = key.delegation.to_statement(Place(seq=seq, previous=previous))
             return self._operator.sign(statement.raw).to_bytes()
 
-        self._log.append(leaf)
+        self._append(leaf)
+
+    def _append(self, leaf: MakeLeaf) -> Position:
+        try:
+            return self._log.append(leaf)
+        except FormatError as error:
+            raise AuditError(
+                f"this cannot be recorded: {error.message}", expected=error.expected, found=error.found
+            ) from error
+
+
+def _operator_of(directory: Path) -> OperatorKey:
+    """The operator's key; a new one only where nothing was begun with another."""
+    key, public, log = (directory / name for name in (OPERATOR_KEY_NAME, OPERATOR_PUBLIC_NAME, LOG_NAME))
+    try:
+        _make(directory)
+        # Looked for in this order: a process that starts at the same time makes the key first and the log last.
+        begun = os.path.lexists(log) or os.path.lexists(public)
+        operator = OperatorKey.load(key) if begun else OperatorKey.load_or_create(key)
+        _publish(public, operator.public_pem())
+    except OSError as error:
+        raise AuditError(
+            f"cannot keep a log in {directory}",
+            found=error.strerror or str(error),
+            fix="Name a directory that can be written.",
+        ) from error
+    return operator
+
+
+def _log_of(directory: Path, operator: OperatorKey) -> FileLog:
+    """The log, which this operator began: records by another would make it one that nobody can verify."""
+    log = FileLog.open(directory / LOG_NAME)
+    if (first := next(log.records(), None)) is not None:
+        try:
+            found = signing.read_envelope(first.leaf).signature.keyid
+        except FormatError as error:
+            raise AuditError(f"the first record of {log.path} cannot be read", found=error.message) from error
+        if found != operator.key_id.hex:
+            raise _another(f"the log {log.path} was begun", expected=operator.key_id.hex, found=found)
+    return log
 
 
 def _make(directory: Path) -> None:
@@ -139,30 +179,14 @@ def _make(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-def _operator(directory: Path) -> OperatorKey:
-    path = directory / OPERATOR_KEY_NAME
-    # In this order: a process that starts at the same time makes the key first and the log last.
-    if (log := directory / LOG_NAME).exists() and not path.exists():
-        raise UsageError(
-            f"the operator's key of {log} is gone",
-            expected=str(path),
-            found="nothing",
-            fix="Restore it, or begin a new log in an empty directory.",
-        )
-    if not path.exists():
-        with suppress(UsageError):  # where another process was faster
-            return OperatorKey.create(path)
-    return OperatorKey.load(path)
-
-
 def _publish(path: Path, public: bytes) -> None:
     try:
         write_new(path, public)
         path.chmod(0o644)
     except FileExistsError:
         if path.read_bytes() != public:
-            raise UsageError(
-                f"{path} is another operator's",
-                expected=f"the public half of {OPERATOR_KEY_NAME}",
-                fix="Restore the key that the log was begun with, or begin a new log in an empty directory.",
-            ) from None
+            raise _another(f"{path} was written", expected=f"the public half of {OPERATOR_KEY_NAME}") from None
+
+
+def _another(what: str, expected: str, found: str | None = None) -> AuditError:
+    return AuditError(f"{what} with another operator's key", expected=expected, found=found, fix=RESTORE_KEY)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope, Signature, pae
 from skillwarrant_format.errors import AuditError, FormatError
@@ -39,6 +40,8 @@ __all__ = [
 
 PrivateKey = ec.EllipticCurvePrivateKey
 PublicKey = ec.EllipticCurvePublicKey
+_AROUND: Final = 256  # bytes of an envelope in canonical JSON without its payload: key id and largest signature
+MAX_PAYLOAD: Final = (limits.MAX_LEAF_BYTES - _AROUND) // 4 * 3  # bytes; base64 makes 4 of 3
 # SEC 2 version 2, section 2.4.2: the order of the P-256 group.
 _ORDER: Final = 0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2_FC632551
 
@@ -46,6 +49,11 @@ _ORDER: Final = 0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2
 def generate() -> PrivateKey:
     """A new P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def is_p256(curve: ec.EllipticCurve) -> bool:
+    """Whether a key is of the one curve we use."""
+    return isinstance(curve, ec.SECP256R1)
 
 
 def spki(key: PublicKey) -> bytes:
@@ -69,7 +77,7 @@ def read_public(data: bytes, *, what: str) -> PublicKey:
         key = load_pem_public_key(data) if pem else load_der_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, PublicKey) or not isinstance(key.curve, ec.SECP256R1):
+    if not isinstance(key, PublicKey) or not is_p256(key.curve):
         raise FormatError(f"{what} is not a public key of ours", expected="a P-256 SubjectPublicKeyInfo")
     if not pem and spki(key) != data:
         raise FormatError(f"{what} is not in the normal form", expected="an uncompressed P-256 key in DER")

@@ -197,10 +197,12 @@ class _Walk:
         return statement
 
     def _clock(self, seq: int, moment: datetime) -> None:
-        if self._latest is not None and moment < self._latest - CLOCK_TOLERANCE:
-            message = f"its time {format_time(moment)} is before {format_time(self._latest)}, an earlier record's"
+        latest = self._latest or moment
+        if moment < latest - CLOCK_TOLERANCE:
+            message = f"its time {format_time(moment)} is before {format_time(latest)}, an earlier record's"
             self._findings.append(Finding(code="clock.back", seq=seq, message=message))
-        self._latest = moment if self._latest is None else max(moment, self._latest)
+            latest = moment  # told once for each time the clock was set back
+        self._latest = max(moment, latest)
 
     def _left_over(self, last: int, torn: TornTail | None) -> Iterator[Finding]:
         for seq, activation in self._lifecycles.dangling():

@@ -138,7 +138,8 @@ def test_what_was_acknowledged_survives_every_kill(path: Path) -> None:
         first = process.stdout.readline()
         time.sleep(0.005 * round_)
         process.kill()
-        rest, _ = process.communicate()
+        rest = process.stdout.read()  # not communicate(), which loses what readline() has read ahead
+        process.communicate()
         lines = [line.split() for line in (first + rest).splitlines(keepends=True) if line.endswith("\n")]
         acknowledged.update({int(seq): leaf for seq, leaf in lines})
         FileLog.open(path)  # cuts what the kill tore
