@@ -33,7 +33,7 @@ __all__ = ["DirectoryFingerprint", "fingerprint_directory"]
 _SINGLE: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 _PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-_CHUNK: Final = 256 * limits.KIB  # a read that stays in the processor's cache until it is hashed
+_CHUNK: Final = 512 * limits.KIB  # a read that is still in the processor's cache when it is hashed
 _MAX_SHARDS: Final = 1_000
 
 
