@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -639,6 +640,20 @@ def test_a_verified_cannot_be_made_or_changed_by_anybody_else(bundle: dict[str, 
         Verified(**fields)  # type: ignore[call-arg]
     with pytest.raises((TypeError, ValueError)):
         replace(found, signed_at=NOW)
+
+
+def test_many_threads_get_the_answers_that_one_gets(insider: Insider, trust: TrustRoot) -> None:
+    honest = [raw(insider.bundle(version=version)) for version in (1, 2)]
+    forged = [data.replace(b'"1001"', b'"1002"').replace(b'"1"', b'"2"') for data in honest]
+
+    def answer(data: bytes) -> bool:
+        try:
+            return verify(snapshot(), data, trust, now=NOW).log.index in {1, 1001}
+        except NotLogged:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(answer, [*honest, *forged] * 10)) == [True, True, False, False] * 10
 
 
 def test_a_failure_inside_of_sigstore_is_no_answer(
