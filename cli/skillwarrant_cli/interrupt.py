@@ -14,8 +14,9 @@ _HAPPENED: Final = threading.Event()
 
 
 def watch() -> None:
-    """From now on remember it; KeyboardInterrupt is raised as ever."""
-    signal.signal(signal.SIGINT, _remember)
+    """From now on remember it; KeyboardInterrupt is raised as ever. A shell's background job goes on ignoring it."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _remember)
 
 
 def happened() -> bool:

@@ -103,6 +103,18 @@ main()
     assert (done.returncode, done.stderr) == (130, "skillwarrant: interrupted\n")
 
 
+def test_a_background_job_of_a_script_goes_on_when_the_script_is_interrupted(signed: World) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    with start("verify", signed.adapter, *signed.trust, *signed.signer, preexec_fn=ignore) as child:
+        time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=20)
+    assert (child.returncode, err) == (0, "")
+    assert out.startswith("verified ")
+
+
 def refused_by_disk(world: World, *arguments: str | Path, preexec: Callable[[], None] = full_disk) -> str:
     before = files(world.directory)
     with start(*arguments, preexec_fn=preexec) as child:
