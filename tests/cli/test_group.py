@@ -139,7 +139,7 @@ class TestAnUnforeseenError(Boom):
         assert "internal" not in result.stderr
 
 
-# The documented tree; modules that other tests have imported may hold private subclasses with arguments of their own.
+# The documented tree: modules that other tests import may hold private subclasses with arguments of their own.
 TREE = [kind for name, kind in sorted(vars(errors).items()) if name in errors.__all__ and isinstance(kind, type)]
 
 
