@@ -14,7 +14,7 @@ _HAPPENED: Final = threading.Event()
 
 
 def watch() -> None:
-    """From now on remember it; KeyboardInterrupt is raised as ever. A shell's background job goes on ignoring it."""
+    """From now on remember it; KeyboardInterrupt is raised as ever. What a shell tells to ignore it goes on so."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _remember)
 
