@@ -14,8 +14,8 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat import asn1
-from skillwarrant_format.errors import SignatureInvalid
 
+from skillwarrant_format.errors import SignatureInvalid
 from skillwarrant_verify.identity import Kind
 
 __all__ = ["Promise", "Signer", "parse_certificate", "read_authority", "read_promise", "read_signer"]
@@ -61,7 +61,7 @@ class Signer:
         issuer: the OIDC issuer that vouched for the identity.
         kind: what kind of name `identity` is.
         extensions: Fulcio's further claims by name (`sourceRepositoryURI`, `githubWorkflowRef`, …); empty for a
-            person.
+            person. The text is the certificate's own, and not made safe for a terminal.
     """
 
     identity: str
@@ -98,7 +98,7 @@ def read_signer(certificate: x509.Certificate) -> Signer:
         identity, kind = _name(certificate)
         claims = _claims(certificate)
     issuers = {claims[key] for key in ("issuer", "issuerV1") if key in claims}
-    if len(issuers) != 1 or "" in issuers:
+    if len(issuers) != 1 or not all(issuer and issuer.isprintable() for issuer in issuers):
         found = " and ".join(sorted(issuers)) or "none"
         raise SignatureInvalid("the certificate does not name one issuer", expected="one OIDC issuer", found=found)
     (issuer,) = issuers

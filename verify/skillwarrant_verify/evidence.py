@@ -14,9 +14,11 @@ from functools import lru_cache
 from typing import Self, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
 from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.errors import NotLogged, SignatureInvalid, TrustError, VerificationError
-
 from skillwarrant_verify.certificate import parse_certificate, read_authority, read_promise
 from skillwarrant_verify.timestamp import proven_time
 from skillwarrant_verify.trusted_root import Authority, LogKey, TrustedRoot
@@ -106,13 +108,14 @@ def _log(bundle: RawBundle, trusted: TrustedRoot, times: Sequence[datetime], sou
     entry = bundle.entry
     found = f"{entry.origin} ({entry.log_id[:16]}…)"
     sought = _Sought(what="the transparency log", found=found, source=source, error=NotLogged)
-    return sought.in_use([log for log in trusted.logs if log.log_id == entry.log_id], times)[0]
+    return _usable(sought.in_use([log for log in trusted.logs if log.log_id == entry.log_id], times)[0])
 
 
 def _ct_log(certificate: x509.Certificate, trusted: TrustedRoot, source: str) -> LogKey:
     promise = read_promise(certificate)
     sought = _Sought(what="the certificate's CT log", found=f"{promise.log_id[:16]}…", source=source)
-    return sought.in_use([log for log in trusted.ct_logs if log.log_id == promise.log_id], [promise.time])[0]
+    known = [log for log in trusted.ct_logs if log.log_id == promise.log_id]
+    return _usable(sought.in_use(known, [promise.time])[0])
 
 
 def _authorities(
@@ -122,6 +125,16 @@ def _authorities(
     sought = _Sought(what="the certificate's authority", found=text, source=source)
     known = [authority for authority in trusted.authorities if name in map(_subject, authority.chain)]
     return sought.in_use(known, times)
+
+
+def _usable(log: LogKey) -> LogKey:
+    """sigstore passes over a key that it cannot read, and says that the signature is bad."""
+    try:
+        load_der_public_key(log.key)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        what = f"the key of the log {log.log_id[:16]}… in the trust root is unusable"
+        raise TrustError(what, found=str(error), fix="Refresh the trust root.") from None
+    return log
 
 
 @lru_cache(maxsize=64)

@@ -118,6 +118,8 @@ def from_tuf(
 def from_file(path: str | os.PathLike[str], *, max_age: timedelta | None = None) -> TrustRoot:
     """A trusted_root.json, or a client trust config; its age counts from the file's modification time.
 
+    The digest of a client trust config's root is that of its RFC 8785 form.
+
     Raises:
         TrustError: it is neither.
         Unavailable: it cannot be read.

@@ -49,9 +49,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogKey:
-    """A Rekor or CT log: its key id in hexadecimal, and when its key was in use."""
+    """A Rekor or CT log: its key id in hexadecimal, its key (DER), and when that was in use."""
 
     log_id: str
+    key: bytes
     window: Window
     document: JsonObject
 
@@ -148,7 +149,9 @@ def _each(fields: Fields, key: str, *, least: int = 0) -> list[tuple[Fields, Jso
 
 def _log(fields: Fields, document: JsonObject) -> LogKey:
     key_id = decode_base64(fields.object("logId").text("keyId"), f"{fields.at('logId')}.keyId")
-    return LogKey(log_id=key_id.hex(), window=_window(fields.object("publicKey")), document=document)
+    key = fields.object("publicKey")
+    der = decode_base64(key.text("rawBytes", limit=64 * limits.KIB), key.at("rawBytes"))
+    return LogKey(log_id=key_id.hex(), key=der, window=_window(key), document=document)
 
 
 def _authority(fields: Fields, document: JsonObject) -> Authority:
