@@ -305,6 +305,8 @@ def test_state_that_is_no_tensor_cannot_be_measured() -> None:
 def test_what_is_no_model_is_misuse() -> None:
     with pytest.raises(UsageError, match="not a model"):
         measure("meta-llama/Llama-3")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="compiled"):
+        measure(torch.compile(tiny.llama()))  # type: ignore[arg-type]
 
 
 def test_a_model_that_is_trained_while_it_is_measured_is_not_measured() -> None:

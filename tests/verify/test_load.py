@@ -360,6 +360,18 @@ def test_sums_that_overflow_are_not_taken_for_infinities(tmp_path: Path) -> None
     assert load(tiny.llama(), Snapshot.read(tmp_path)).tensors == 28
 
 
+def test_tensors_at_odd_addresses_are_refused(tmp_path: Path) -> None:
+    tiny.write_lora(tmp_path)
+    header = {
+        "a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]},
+        "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]},
+    }
+    text = json.dumps(header).encode()
+    (tmp_path / WEIGHTS_NAME).write_bytes(len(text).to_bytes(8, "little") + text + bytes(6))
+    with pytest.raises(FormatError, match="odd addresses"):
+        load(tiny.llama(), Snapshot.read(tmp_path))
+
+
 def test_base_weights_that_the_file_repeats_are_accepted_if_equal_and_refused_if_not(tmp_path: Path) -> None:
     directory = tiny.write_lora(tmp_path, target_modules=["q_proj", "embed_tokens"])
     key = "base_model.model.model.embed_tokens.base_layer.weight"

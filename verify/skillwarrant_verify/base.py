@@ -121,10 +121,16 @@ def exclusive(model: nn.Module) -> Iterator[None]:
     """Nobody else measures or loads onto this base model meanwhile; the same thread may enter again.
 
     Raises:
-        UsageError: not a torch module.
+        UsageError: not a torch module, or a compiled one, whose tensors go by other names.
     """
     if not isinstance(model, nn.Module):
         raise UsageError("not a model", expected="a torch.nn.Module", found=type(model).__name__)
+    if hasattr(model, "_orig_mod"):
+        raise UsageError(
+            "the model is compiled already",
+            found=type(model).__name__,
+            fix="Pass it first, and compile what you get.",
+        )
     with _GUARD:
         lock = _LOCKS.setdefault(base_of(model), threading.RLock())
     with lock:

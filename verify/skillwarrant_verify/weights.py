@@ -54,10 +54,10 @@ def _check_run(buffer: memoryview, start: int, dtype: str, run: list[TensorInfo]
     """Check neighbours of one dtype at once: one pass of torch over all of them, and not one for each."""
     if dtype not in _DTYPES or any(tensor.parameters == 0 for tensor in run):
         raise _unusual(next((tensor for tensor in run if tensor.parameters == 0), run[0]))
-    if (start + run[0].start) % _DTYPES[dtype].itemsize:
-        raise FormatError(f"{WEIGHTS_NAME} holds tensors at odd addresses", found=run[0].name)
     count = sum(tensor.parameters for tensor in run)
     values = torch.frombuffer(buffer, dtype=_DTYPES[dtype], count=count, offset=start + run[0].start)
+    if values.data_ptr() % values.element_size():
+        raise FormatError(f"{WEIGHTS_NAME} holds tensors at odd addresses", found=run[0].name)
     # The sum is finite only if every term is. It may overflow too, so only then is every element looked at.
     if bool(values.sum(dtype=torch.float32).isfinite()):
         return
