@@ -114,7 +114,7 @@ def test_a_changed_byte_of_a_leaf_is_noticed(path: Path, number: int) -> None:
     scribe.leaves = scribe.leaves[: number + 1]
     assert scribe.verify(path).head.seq == number
     honest_leaf = scribe.leaves[number]
-    # Every byte around the payload, and in it, where all letters are alike, every fourth: a verification takes a ms.
+    # Every byte around the payload; in it, where all letters are alike, every fourth: each takes a millisecond.
     after_payload = honest_leaf.index(b'","payloadType"')
     for at in [*range(0, after_payload, 4), *range(after_payload, len(honest_leaf))]:
         scribe.leaves[number] = honest_leaf[:at] + bytes([honest_leaf[at] ^ 1]) + honest_leaf[at + 1 :]
