@@ -159,6 +159,10 @@ def test_what_protobuf_leaves_out_is_zero_or_absent() -> None:
     assert parse(changed(f"{ENTRY}.integratedTime", "0")).entry.integrated_time is None
 
 
+def test_the_largest_index_of_protobuf_is_taken() -> None:
+    assert parse(changed(f"{ENTRY}.logIndex", str(2**63 - 1))).entry.index == 2**63 - 1
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -113,6 +113,10 @@ def test_an_unset_key_id_is_an_empty_one_and_unknown_fields_are_ignored_as_the_p
 
 
 def test_a_payload_over_its_limit_is_refused() -> None:
+    most = json.dumps(document(payload=encode_base64(bytes(limits.MAX_STATEMENT_BYTES)))).encode()
+    assert len(Envelope.loads(most).payload) == limits.MAX_STATEMENT_BYTES
+    with pytest.raises(FormatError, match="envelope is too large"):
+        Envelope.loads(most + b" " * limits.MAX_BUNDLE_BYTES)
     payload = encode_base64(bytes(limits.MAX_STATEMENT_BYTES + 1))
     with pytest.raises(FormatError, match="payload is too large"):
         Envelope.loads(json.dumps(document(payload=payload)).encode())

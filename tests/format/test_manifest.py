@@ -208,6 +208,8 @@ def test_an_optional_field_is_absent_or_says_something(path: str, value: Any) ->
         ("skill.description", "\x1b[2J", "control characters"),
         ("adapter.peftType", "LO RA", "malformed"),
         ("adapter.parameters", 0, "too small"),
+        ("adapter.tensors.count", 0, "too small"),
+        ("baseModels.0.parameters", 0, "too small"),
         ("adapter.parameters", True, "expected a whole number, found a boolean"),
         ("adapter.parameters", 1.5, "expected a whole number"),
         ("adapter.parameters", "1", "expected a whole number"),

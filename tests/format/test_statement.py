@@ -186,8 +186,9 @@ def test_too_many_subjects_and_too_many_bytes_are_refused() -> None:
     )
     with pytest.raises(FormatError, match="1 to 10000 items, found 10001"):
         Statement.build(subjects=many, predicate_type="p", predicate={"x": 1})
-    with pytest.raises(FormatError, match="statement is too large"):
-        Statement.parse(b" " * (limits.MAX_STATEMENT_BYTES + 1))
+    for read in (Statement.parse, read_predicate_type):
+        with pytest.raises(FormatError, match="statement is too large"):
+            read(b" " * (limits.MAX_STATEMENT_BYTES + 1))
 
 
 def test_a_predicate_that_json_cannot_hold_is_not_serialised() -> None:

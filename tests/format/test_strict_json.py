@@ -114,7 +114,7 @@ def test_the_last_acceptable_case_before_each_refusal_is_taken(data: bytes, valu
 
 def test_a_duplicate_key_is_named_and_cannot_forge_output() -> None:
     with pytest.raises(FormatError, match="'good' twice"):
-        loads(b'{"good":1,"other":1,"good":2}', what="parcel")
+        loads(b'{"other":1,"good":1,"good":2}', what="parcel")
     with pytest.raises(FormatError) as caught:
         loads(b'{"\\u001b[2J\\n":1,"\\u001b[2J\\n":2}', what="parcel")
     assert "\x1b" not in str(caught.value)
