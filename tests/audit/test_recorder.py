@@ -266,6 +266,14 @@ def test_a_recorder_in_use_refuses_when_its_log_is_gone_and_opening_again_begins
     assert kept.read_bytes() == before
 
 
+def test_a_directory_that_was_renamed_is_begun_anew_with_another_operator(book: Book) -> None:
+    book.activate(1)
+    old = Book(book.directory.rename(book.directory.with_name("old")))
+    book.activate(2)
+    assert book.public.read_bytes() != old.public.read_bytes()
+    assert len(book.verify().observations) == len(old.verify().observations) == 2
+
+
 def test_a_log_that_was_cut_under_a_process_is_refused_also_when_opened_again(book: Book) -> None:
     book.activate(1)
     whole = book.path.read_bytes()
