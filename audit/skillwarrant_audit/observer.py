@@ -17,7 +17,7 @@ from typing import Final, Self
 from skillwarrant_audit import signing
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope, decode_base64, encode_base64
-from skillwarrant_format.errors import FormatError, WrongPredicate
+from skillwarrant_format.errors import FormatError, WrongPredicate, shown
 from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.observation import Place
 from skillwarrant_format.statement import Statement, Subject
@@ -148,4 +148,4 @@ def _machine() -> tuple[str, str]:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         boot_id = "unknown"
-    return socket.gethostname() or "unknown", boot_id
+    return shown(socket.gethostname(), 200) or "unknown", boot_id

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import threading
@@ -102,6 +103,14 @@ def test_a_time_of_another_zone_is_the_same_instant(book: Book) -> None:
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5, minutes=45)))
     Recorder.open(book.directory).record(observation(time=elsewhere), SUBJECTS)
     assert book.verify().observations[0].observation.time == NOW
+
+
+def test_a_host_name_that_is_no_text_does_not_stop_the_record(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        socket, "gethostname", lambda: "a\udcff\nb"
+    )  # Linux takes any bytes, and changes it for all
+    book.activate(1)
+    assert book.verify().delegations[0].host == r"a\udcff\nb"
 
 
 # --- the clock

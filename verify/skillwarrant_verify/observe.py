@@ -106,7 +106,7 @@ def _machine() -> tuple[str, str]:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         boot = "unknown"
-    return socket.gethostname() or "unknown", boot
+    return shown(socket.gethostname(), 200) or "unknown", boot
 
 
 def runtime() -> JsonObject:
