@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from skillwarrant_format.errors import SignatureInvalid
 
+from skillwarrant_format.errors import SignatureInvalid
 from skillwarrant_verify.trusted_root import Authority
 
 if TYPE_CHECKING:

@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from skillwarrant_format import limits
-from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import FormatError, TrustError, Unavailable, UsageError
-from skillwarrant_format.fields import Fields, format_time
-from skillwarrant_format.strict_json import loads_object
 from tuf.api import exceptions
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 from urllib3 import PoolManager, Timeout
+
+from skillwarrant_format import limits
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import FormatError, TrustError, Unavailable, UsageError
+from skillwarrant_format.fields import Fields, format_time
+from skillwarrant_format.strict_json import loads_object
 
 __all__ = ["Target", "fetch"]
 
