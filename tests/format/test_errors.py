@@ -126,6 +126,11 @@ def test_shown_text_is_printable_bounded_and_stays_as_it_is(text: str, limit: in
         assert safe == text
 
 
+def test_text_of_exactly_the_limit_is_shown_whole() -> None:
+    assert shown("x" * 10, 10) == "x" * 10
+    assert shown("x" * 11, 10) == "x" * 10 + "…"
+
+
 def test_a_megabyte_of_someone_elses_text_is_cut() -> None:
     error = FormatError("it is odd", found="x" * 1_000_000)
     assert len(str(error)) < 400

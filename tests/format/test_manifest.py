@@ -228,6 +228,7 @@ def test_an_optional_field_is_absent_or_says_something(path: str, value: Any) ->
         ("deployment.environments", ["production", "production"], "twice"),
         ("deployment.environments", ["*"], "malformed"),
         ("deployment.environments", "production", "expected a list"),
+        ("deployment.regions", ["eu west"], "malformed"),
         ("deployment.notBefore", "2026-11-22", "is not a time"),
         ("deployment.notAfter", 1_763_805_600, "expected a string"),
         ("deployment.systemPrompts", [ZERO, ZERO], "one prompt twice"),
@@ -416,3 +417,31 @@ def test_lists_that_are_too_long_are_refused() -> None:
     ):
         with pytest.raises(FormatError, match="wrong length"):
             parse(predicate(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "start", "most"),
+    [
+        ("skill.name", "a" * 63 + "/", limits.MAX_SKILL_NAME_CHARS),
+        ("skill.version", "1.0.0-", limits.MAX_VERSION_CHARS),
+        ("skill.description", "", limits.MAX_TEXT_CHARS),
+        ("publisher.name", "", limits.MAX_NAME_CHARS),
+        ("requires", ">=", limits.MAX_RANGE_CHARS),
+        ("trainingData", "", limits.MAX_URI_CHARS),
+        ("evidence", "", limits.MAX_URI_CHARS),
+    ],
+)
+def test_the_longest_text_is_taken_and_one_character_more_is_not(path: str, start: str, most: int) -> None:
+    around: dict[str, Any] = {
+        "requires": lambda text: {"peft": text},
+        "trainingData": lambda text: [{"name": "a", "licence": "b", "rights": "c", "uri": text}],
+        "evidence": lambda text: [{"name": "a", "digest": ZERO, "uri": text}],
+    }
+    for length in (most, most + 1):
+        text = start + "1" * (length - len(start))
+        document = predicate(path, around.get(path, str)(text))
+        if length == most:
+            parse(document)
+        else:
+            with pytest.raises(FormatError, match=f"wrong length: expected 1 to {most} characters"):
+                parse(document)

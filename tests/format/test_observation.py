@@ -12,6 +12,7 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError, WrongPredicate
 from skillwarrant_format.fields import Fields
@@ -163,6 +164,7 @@ def test_an_optional_field_is_absent_or_well_formed_and_never_null(path: str) ->
         ("message", "\x1b[2J", "control characters"),
         ("skills.0.name", "Acme", "malformed"),
         ("skills.0.version", "1", "SemVer"),
+        ("skills.0.version", "1.0.0-" + "1" * 59, "wrong length: expected 1 to 64"),
         ("skills.0.signer.identity", "a\nb", "control characters"),
         ("skills.0.log.logId", "0" * 63, "not a SHA-256 digest"),
         ("skills.0.log.logId", "A" * 64, "not a SHA-256 digest"),
@@ -214,3 +216,22 @@ def test_an_observation_of_a_time_without_a_zone_is_not_written() -> None:
     naive = Observation(**{**{name: getattr(FULL, name) for name in FULL.__slots__}, "time": datetime(2026, 1, 1)})  # noqa: DTZ001
     with pytest.raises(UsageError, match="no time zone"):
         naive.to_statement(SUBJECTS, seq=0, previous=Digest("0" * 64))
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("message", limits.MAX_MESSAGE_CHARS),
+        ("checks.0.message", limits.MAX_MESSAGE_CHARS),
+        ("checks.0.code", limits.MAX_NAME_CHARS),
+        ("adapterName", limits.MAX_NAME_CHARS),
+        ("skills.0.signer.identity", limits.MAX_URI_CHARS),
+        ("skills.0.signer.issuer", limits.MAX_URI_CHARS),
+        ("skills.0.log.origin", limits.MAX_NAME_CHARS),
+        ("trust.source", limits.MAX_URI_CHARS),
+    ],
+)
+def test_the_longest_text_is_taken_and_one_character_more_is_not(path: str, most: int) -> None:
+    parse(predicate(path, "x" * most))
+    with pytest.raises(FormatError, match=f"wrong length: expected 1 to {most} characters"):
+        parse(predicate(path, "x" * (most + 1)))
