@@ -293,7 +293,7 @@ class Colour(enum.Enum):
         {True: 1},
         b"bytes",
         {"a": {1, 2}},
-        object(),
+        pytest.param(object(), id="object"),
         Colour.RED,
         MappingProxyType({"a": 1}),
     ],
