@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    load_der_public_key,
     load_pem_private_key,
 )
 
@@ -143,3 +144,12 @@ def test_a_file_that_holds_another_kind_of_key_is_refused_and_kept(path: Path, d
 def test_what_is_no_public_key_is_not_read_as_one(data: bytes) -> None:
     with pytest.raises(FormatError):
         signing.read_public(data, what="it")
+
+
+def test_a_public_key_has_one_spelling_in_der() -> None:
+    """RFC 5480 allows a compressed point too, under which one key would have two ids."""
+    point = P256.public_key().public_bytes(Encoding.X962, signing.PublicFormat.CompressedPoint)
+    compressed = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
+    assert load_der_public_key(compressed) == P256.public_key()
+    with pytest.raises(FormatError, match="not in the normal form"):
+        signing.read_public(compressed, what="it")

@@ -24,7 +24,7 @@ from skillwarrant_audit.signing import MAX_PAYLOAD, generate, sign
 from skillwarrant_format import limits
 from skillwarrant_format.errors import AuditError, UsageError
 from skillwarrant_format.observation import Check, LogPlace, Observation, PolicyUsed, SkillSeen, TrustUsed
-from skillwarrant_format.statement import Subject
+from skillwarrant_format.statement import Statement, Subject
 
 # --- recording
 
@@ -354,18 +354,22 @@ def test_the_longest_observation_that_a_gate_can_be_made_to_write_is_recorded(bo
         assert said == meant or (said.endswith("…") and meant.startswith(said[:-1]) and len(said) > 100)
 
 
-def test_what_fits_is_not_cut_and_what_does_not_is_cut_no_more_than_by_half(book: Book) -> None:
-    recorder = Recorder.open(book.directory)
-    for size in (40_000, 50_000):
-        given = observation(
-            "refused",
-            size,
-            checks=tuple(Check(code="c", outcome="proved", message="x" * 4000) for _ in range(size // 4000)),
-        )
-        recorder.record(given, SUBJECTS)
-    first, second = (found.observation for found in book.verify().observations)
-    assert len(first.checks[0].message) == 4000
-    assert len(second.checks[0].message.encode()) == 2048
+@pytest.mark.parametrize(("over", "longest"), [(0, 4000), (1, 2048)])
+def test_what_fits_is_not_cut_and_what_is_a_byte_too_long_is(book: Book, over: int, longest: int) -> None:
+    """A sentence is cut to the next of 4096, 2048, … bytes."""
+    checks = [Check(code="c", outcome="proved", message="x" * 4000) for _ in range(11)]
+
+    def statement(filler: int) -> tuple[Observation, Statement]:
+        last = Check(code="c", outcome="proved", message="x" * filler)
+        made = observation(checks=(*checks, last))
+        return made, made.to_statement(SUBJECTS, seq=1, previous=SUBJECTS[0].digest)
+
+    room = MAX_PAYLOAD - len(statement(1)[1].raw) + 1
+    given, made = statement(room + over)
+    assert len(made.raw) == MAX_PAYLOAD + over
+    recorded = Recorder.open(book.directory).record(given, SUBJECTS)
+    assert len(recorded.statement.raw) <= MAX_PAYLOAD
+    assert len(book.verify().observations[0].observation.checks[0].message.encode()) == longest
 
 
 def test_facts_that_are_too_many_for_a_leaf_are_refused_and_not_cut(book: Book) -> None:
