@@ -63,6 +63,7 @@ class Given:
             verified=self.verified,
             config=self.config,
             base=self.base,
+            companions=(),  # there is no model here that it would share
             context=context,
             now=self.now,
             versions={**installed_versions(required), **self.packages},

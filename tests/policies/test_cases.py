@@ -69,6 +69,7 @@ def facts(given: dict[str, Any]) -> Facts:
         ),
         config=builders.config(**options),
         base=Fingerprint.from_text(given["measured"]),
+        companions=(),
         context=Context(environment=given["environment"]),
         now=now,
         versions={},

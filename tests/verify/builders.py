@@ -97,6 +97,7 @@ def facts(found: SkillManifest | None = None, **changes: Any) -> Facts:
         verified=verified(found),
         config=config(),
         base=BASE,
+        companions=(),
         context=Context(environment="production"),
         now=NOW,
         versions={},

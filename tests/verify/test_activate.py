@@ -289,6 +289,45 @@ def test_a_second_adapter_goes_onto_the_same_model_and_leaves_the_first_as_it_wa
     assert phases(log) == ["intent", "activated"] * 2
 
 
+def test_a_skill_that_must_be_alone_does_not_join_another_one(world: World, log: Path) -> None:
+    gate = world.gate(log)
+    model = gate.activate(llama(), world.adapter, context=PRODUCTION)
+    loner = world.signed("loner", seed=5, alone=True)
+    with pytest.raises(PolicyDenied, match=r"composition\.allowed.*acme/loner must be alone"):
+        gate.activate(model, loner, context=PRODUCTION, options=LoadOptions(adapter_name="second"))
+    assert [*model.peft_config] == ["default"]
+
+
+def test_no_skill_joins_one_that_must_be_alone(world: World, log: Path) -> None:
+    gate = world.gate(log)
+    model = gate.activate(llama(), world.signed("hermit", seed=6, alone=True), context=PRODUCTION)
+    with pytest.raises(PolicyDenied, match=r"composition\.allowed.*acme/hermit must be alone"):
+        gate.activate(model, world.adapter, context=PRODUCTION, options=LoadOptions(adapter_name="second"))
+
+
+def test_no_skill_joins_an_adapter_that_did_not_come_through_the_gate(world: World, log: Path) -> None:
+    model = PeftModel.from_pretrained(llama(), world.adapter, adapter_name="foreign")
+    with pytest.raises(PolicyDenied, match=r"'foreign' on this model did not come through the gate"):
+        world.gate(log).activate(model, world.adapter, context=PRODUCTION)
+    assert phases(log) == ["refused"]
+
+
+def test_an_adapter_that_was_exchanged_outside_the_gate_is_foreign(world: World, log: Path) -> None:
+    gate = world.gate(log)
+    model = gate.activate(llama(), world.adapter, context=PRODUCTION)
+    model.load_adapter(world.signed("other-one", seed=7), adapter_name="foreign")
+    with pytest.raises(PolicyDenied, match="'foreign'"):
+        gate.activate(model, world.adapter, context=PRODUCTION, options=LoadOptions(adapter_name="second"))
+
+
+def test_a_hook_on_the_base_is_on_record(world: World, log: Path) -> None:
+    model = llama()
+    model.lm_head.register_forward_hook(lambda *_: None)
+    world.gate(log).activate(model, world.adapter, context=PRODUCTION)
+    altered = observed(log)[-1].runtime["baseAlterations"]
+    assert altered == {"count": 1, "first": ["forward-hook: lm_head"]}
+
+
 def test_an_adapter_name_that_is_taken_is_refused_and_the_first_stays(world: World, log: Path) -> None:
     gate = world.gate(log)
     model = gate.activate(llama(), world.adapter, context=PRODUCTION)

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from skillwarrant_audit.recorder import Recorder
-from skillwarrant_audit.verify import LogReport, verify_log
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from skillwarrant_attest import Credential, SkillToml, build, measure_bases, read_adapter, sign, write_bundle
+from skillwarrant_audit.recorder import Recorder
+from skillwarrant_audit.verify import LogReport, verify_log
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.observation import Observation
 from skillwarrant_verify import Context, Gate, Policy
@@ -75,7 +75,9 @@ class World:
     def trust(self) -> TrustRoot:
         return from_devstack(self.stack.trusted_root.parent)
 
-    def signed(self, name: str, *, environments: str = '["production"]', seed: int = 1, extra: str = "") -> Path:
+    def signed(
+        self, name: str, *, environments: str = '["production"]', seed: int = 1, alone: bool = False
+    ) -> Path:
         """A signed adapter."""
         directory = self.root / name
         save_lora(directory, seed)
@@ -92,7 +94,8 @@ name = "acme/tiny"
 directory = "{self.base.relative_to(self.root)}"
 [deployment]
 environments = {environments}
-{extra}
+[composition]
+stackable = {str(not alone).lower()}
 """
         adapter, toml = read_adapter(directory), SkillToml.parse(skill.encode(), directory=self.root)
         statement = build(adapter, toml, measure_bases(toml))

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from skillwarrant_audit.recorder import Recorder
-
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import UsageError, WrongBase
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify import base, load, signature, trust
+from skillwarrant_verify.companions import companions_of, remember
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Allowed
@@ -191,11 +191,12 @@ class Gate:
             attempt.bundle = Digest.of(bundle)
             attempt.verified = signature.verify(snapshot, bundle, self._trust, now=self._clock())
             measured = self._measure(model)
-            attempt.base = measured.fingerprint
+            attempt.base, attempt.alterations = measured.fingerprint, measured.alterations
             facts = Facts(
                 verified=attempt.verified,
                 config=config_of(snapshot),
                 base=measured.fingerprint,
+                companions=companions_of(model),
                 context=attempt.context,
                 now=self._clock(),
                 versions=installed_versions(name for name, _ in attempt.verified.manifest.requires),
@@ -238,10 +239,12 @@ class Gate:
 
     def _conclude(self, attempt: Attempt, loaded: load.Loaded) -> PeftModel:
         try:
-            self._record(attempt, "activated", f"{attempt.adapter_name} is active")
+            self._record(attempt, "activated", f"{attempt.adapter_name} is on the model")
         except BaseException:
             loaded.undo()
             raise
+        if attempt.verified is not None:
+            remember(loaded.model, attempt.adapter_name, attempt.verified.manifest)
         return loaded.model
 
     def _measure(self, model: torch.nn.Module) -> base.Measurement:
@@ -250,11 +253,11 @@ class Gate:
     def _check_base(self, model: Any, before: base.Measurement) -> None:
         """The adapter may add to the model and change nothing of its base."""
         after = base.measure(model, reuse=self._policy.measure == "once")
-        if after.fingerprint != before.fingerprint:
+        if (after.fingerprint, after.buffers) != (before.fingerprint, before.buffers):
             raise WrongBase(
                 "loading the adapter changed the base model",
-                expected=str(before.fingerprint),
-                found=str(after.fingerprint),
+                expected=f"{before.fingerprint}, buffers {before.buffers}",
+                found=f"{after.fingerprint}, buffers {after.buffers}",
                 fix="The model was put back; do not use this adapter.",
             )
 

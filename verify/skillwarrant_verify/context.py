@@ -43,6 +43,7 @@ class Context:
                 check_text(self.region, "context.region", 64, LABEL)
             if self.operator is not None:
                 check_text(self.operator, "context.operator", MAX_NAME_CHARS)
+            _check_prompt(self.system_prompt)
         except FormatError as error:
             raise UsageError(error.message, expected=error.expected, found=error.found) from None
 
@@ -65,3 +66,16 @@ class Context:
         if (digest := self.prompt_digest) is not None:
             found["systemPromptSha256"] = digest.hex
         return found
+
+
+def _check_prompt(prompt: str | None) -> None:
+    if prompt is None:
+        return
+    if not isinstance(prompt, str):
+        raise FormatError(
+            "context.system_prompt has the wrong type", expected="a string", found=type(prompt).__name__
+        )
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise FormatError("context.system_prompt holds a lone surrogate", expected="text that is UTF-8") from None

@@ -19,6 +19,7 @@ from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import BaseModel
 from skillwarrant_format.names import matches
 from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
+from skillwarrant_verify.composition import Companion, objection
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decision import Decision, Finding
 from skillwarrant_verify.policy import Policy
@@ -36,6 +37,7 @@ class Facts:
         verified: the manifest and signer; that it exists means signature, log and files were checked.
         config: what the adapter's own configuration says, read from the verified bytes: never the manifest's word.
         base: what the base model measures; None where there is no base to measure.
+        companions: the adapters that are on the model already.
         context: where it is to be used.
         now: the host's time, UTC.
         versions: installed package -> version, for the manifest's `requires`; None where unknown.
@@ -44,6 +46,7 @@ class Facts:
     verified: Verified
     config: AdapterConfig
     base: Fingerprint | None
+    companions: tuple[Companion, ...]
     context: Context
     now: datetime
     versions: Mapping[str, str] | None
@@ -58,11 +61,20 @@ class Facts:
             "signedAt": format_time(self.verified.signed_at),
             "log": self.verified.log.to_json(),
             "base": None if self.base is None else str(self.base),
+            "companions": [self._companion(companion) for companion in self.companions],
             "context": self.context.record(""),
             "now": format_time(self.now),
             "versions": versions,
         }
         return Digest.of(canonical(inputs))
+
+    @staticmethod
+    def _companion(companion: Companion) -> JsonObject:
+        manifest = companion.manifest
+        return {
+            "adapterName": companion.adapter_name,
+            "manifest": None if manifest is None else Digest.of(canonical(manifest.to_json())).hex,
+        }
 
     def authorised_base(self) -> BaseModel | None:
         """The manifest's entry for the measured base, if there is one."""
@@ -383,6 +395,23 @@ def _hazards(policy: Policy, facts: Facts) -> Finding:
             fix="If this is meant, name the hazard in the policy's allow_hazards.",
         )
     return _yes(code, "the adapter only adds weights" if not named else f"allowed: {', '.join(named)}", path)
+
+
+@proves("composition.allowed")
+def _composition(_: Policy, facts: Facts) -> Finding:
+    code, path = "composition.allowed", "manifest.composition"
+    found = objection(facts.verified.manifest, facts.companions)
+    if found is not None:
+        return _no(
+            code,
+            "these skills may not share a model",
+            path,
+            expected="the consent of every publisher",
+            found=found,
+            fix="Load it onto a model of its own.",
+        )
+    count = len(facts.companions)
+    return _yes(code, f"it shares its model with {count} others" if count else "it is alone on its model", path)
 
 
 @proves("requires.met")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import SkillwarrantError, shown
@@ -27,6 +28,8 @@ from skillwarrant_verify.requires import RUNTIME, installed_versions
 from skillwarrant_verify.signature import Verified
 
 __all__ = ["Attempt"]
+
+_MOST_ALTERATIONS: Final = 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class Attempt:
     bundle: Digest | None = None
     verified: Verified | None = None
     base: Fingerprint | None = None
+    alterations: tuple[str, ...] = ()
     decision: Decision | None = None
 
     def subjects(self) -> tuple[Subject, ...]:
@@ -77,8 +81,15 @@ class Attempt:
             base=self.base,
             trust=self.trust,
             context=self.context.record(self.activation),
-            runtime=runtime(),
+            runtime={**runtime(), **self._altered()},
         )
+
+    def _altered(self) -> JsonObject:
+        """Hooks and patched methods of the base, which measured tensors do not show: for who reads the log."""
+        if not self.alterations:
+            return {}
+        first = [shown(one, 200) for one in self.alterations[:_MOST_ALTERATIONS]]
+        return {"baseAlterations": {"count": len(self.alterations), "first": first}}
 
     def _checks(self, error: BaseException | None) -> tuple[Check, ...]:
         found = () if self.decision is None else tuple(finding.check() for finding in self.decision.checked)

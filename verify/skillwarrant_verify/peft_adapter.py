@@ -24,6 +24,7 @@ __all__ = [
     "BaseState",
     "Placement",
     "Slot",
+    "adapter_names",
     "adapter_tensors",
     "alterations",
     "base_keys",
@@ -49,6 +50,15 @@ def peft_model_class(task_type: str | None) -> type[PeftModel]:
     """The class that PEFT wraps a model in, for a task."""
     found: type[PeftModel] = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(task_type or "", PeftModel)
     return found
+
+
+def adapter_names(model: nn.Module) -> frozenset[str]:
+    """The name of every adapter on a model, active or not, however it got there."""
+    named = set(model.peft_config) if isinstance(model, PeftModel) else set()
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            named.update(key for layer in module.adapter_layer_names for key in getattr(module, layer, {}))
+    return frozenset(named)
 
 
 def carries_adapters(model: nn.Module) -> bool:
