@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skillwarrant_cli.demo import base, train
 from skillwarrant_cli.demo.cache import cached, default_cache, measure
 from skillwarrant_cli.demo.convert import convert

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from skillwarrant_format import base_directory
 from skillwarrant_format.base_directory import fingerprint_directory
 from skillwarrant_format.digest import Digest

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.safetensors import DTYPE_BITS, Header, TensorInfo

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from skillwarrant_format import adapter_files, limits, snapshot
 from skillwarrant_format.errors import FilesMismatch, FormatError, SkillwarrantError, Unavailable, UsageError
 from skillwarrant_format.snapshot import BUNDLE_NAME, CONFIG_NAME, WEIGHTS_NAME, Snapshot
