@@ -500,7 +500,10 @@ MORE_BAD: list[dict[str, Any]] = [
     {"target_modules": "all_linear"}, {"target_modules": [["q_proj"]]}, {"target_modules": ["q_proj\n"]},
     {"target_modules": [f"m{index}" for index in range(1001)]}, {"modules_to_save": "lm_head"},
     {"rank_pattern": {"q_proj": "4"}}, {"rank_pattern": {"q_proj": True}}, {"rank_pattern": ["q_proj"]},
-    {"rank_pattern": {"q$": 1}}, {"layers_to_transform": "0"}, {"layers_to_transform": [0, True]},
+    {"rank_pattern": {"q$": 1}}, {"rank_pattern": {f"m{index}": 1 for index in range(451)}},
+    {"rank_pattern": {f"m{i}": 1 for i in range(300)}, "alpha_pattern": {f"n{i}": 1 for i in range(300)}},
+    {"modules_to_save": [f"m{index}" for index in range(33)]},
+    {"layers_to_transform": "0"}, {"layers_to_transform": [0, True]},
     {"layers_pattern": ["h", 1]}, {"no_such_option": None}, {"runtime_config": {}}, {"peft_type": None},
 ]  # fmt: skip
 

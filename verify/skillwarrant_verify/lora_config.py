@@ -28,6 +28,9 @@ TASKS: Final = (
     "TOKEN_CLS",
 )
 _MAX_RANK: Final = 65_536
+_MAX_NAMES: Final = 1_000  # where PEFT compares names
+_MAX_PATTERNS: Final = 450  # where it compiles them, for every module again; Python's cache holds 512
+_MAX_SAVED: Final = 32
 _MAX_INDEX: Final = 100_000  # layers
 # PEFT puts these names into regular expressions. Without quantifiers and groups there is nothing to backtrack into.
 _NAME: Final = re.compile(r"\^?[A-Za-z0-9_.\-]{1,512}")
@@ -59,8 +62,15 @@ def check_lora(raw: JsonObject) -> None:
                 fix=_FIXES.get(key, _LATER) if expected.startswith("no ") else None,
             )
     _check_init(raw.get("init_lora_weights", True))
+    patterns = {name for key in ("rank_pattern", "alpha_pattern") for name in _keys(raw.get(key))}
+    if len(patterns) > _MAX_PATTERNS:
+        raise FormatError(f"{CONFIG_NAME} has too many patterns", expected=f"at most {_MAX_PATTERNS} in all")
     if raw.get("target_modules") is None:
         raise FormatError(f"{CONFIG_NAME} names no target_modules", expected='names of modules, or "all-linear"')
+
+
+def _keys(value: JsonValue) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, Mapping) else ()
 
 
 def _check_init(value: JsonValue) -> None:
@@ -101,16 +111,16 @@ def _one_of(*words: JsonValue) -> Check:
     return lambda value: any(type(value) is type(word) and value == word for word in words)
 
 
-def _names(value: JsonValue) -> bool:
-    return (
+def _names(most: int) -> Check:
+    return lambda value: (
         isinstance(value, list)
-        and len(value) <= limits.MAX_LIST_ITEMS
+        and len(value) <= most
         and all(isinstance(item, str) and _NAME.fullmatch(item) for item in value)
     )
 
 
 def _some_names(value: JsonValue) -> bool:
-    return _names(value) and bool(value)
+    return bool(value) and _names(_MAX_NAMES)(value)
 
 
 def _layers(value: JsonValue) -> bool:
@@ -122,7 +132,9 @@ def _layers(value: JsonValue) -> bool:
 
 def _pattern(accepts: Check) -> Check:
     return lambda value: (
-        isinstance(value, Mapping) and _names(list(value)) and all(accepts(item) for item in value.values())
+        isinstance(value, Mapping)
+        and _names(_MAX_PATTERNS)(list(value))
+        and all(accepts(item) for item in value.values())
     )
 
 
@@ -152,14 +164,14 @@ OPTIONS: Final[Mapping[str, tuple[Check, str]]] = {
     "corda_config": (_ABSENT, "no CorDA"),
     "ensure_weight_tying": (_one_of(False), "no tied adapters"),
     "eva_config": (_ABSENT, "no EVA"),
-    "exclude_modules": (_or_null(_names), "a list of plain module names"),
+    "exclude_modules": (_or_null(_names(_MAX_NAMES)), "a list of plain module names"),
     "fan_in_fan_out": (_flag, "true or false"),
     "inference_mode": (_flag, "true or false"),
     "init_lora_weights": (lambda value: isinstance(value, bool | str), "true, false or a word"),
     "kasa_config": (_ABSENT, "no KaSA"),
     "layer_replication": (_ABSENT, "no replicated layers"),
     "layers_pattern": (
-        lambda value: value is None or _names(value) or _names([value]),
+        lambda value: value is None or _names(_MAX_SAVED)(value) or _names(1)([value]),
         "plain module names",
     ),
     "layers_to_transform": (_or_null(_layers), "layer numbers"),
@@ -170,7 +182,7 @@ OPTIONS: Final[Mapping[str, tuple[Check, str]]] = {
     "lora_ga_config": (_ABSENT, "no LoRA-GA"),
     "megatron_config": (_ABSENT, "no Megatron"),
     "megatron_core": (_one_of(None, "megatron.core"), "megatron.core"),
-    "modules_to_save": (_or_null(_names), "a list of plain module names"),
+    "modules_to_save": (_or_null(_names(_MAX_SAVED)), f"a list of at most {_MAX_SAVED} plain module names"),
     "monteclora_config": (_ABSENT, "no MonteCLoRA"),
     "peft_type": (_one_of("LORA"), "LORA"),
     "peft_version": (_or_null(_label), "a version"),
