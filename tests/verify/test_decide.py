@@ -13,8 +13,7 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyDenied, Unavailable
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import Composition, Deployment
-from skillwarrant_verify import Context
-from skillwarrant_verify import decide as decide_module
+from skillwarrant_verify import Context, requirement
 from skillwarrant_verify.decide import Facts, decide, requirements
 from skillwarrant_verify.decision import Allowed, Decision
 from skillwarrant_verify.policy import Policy
@@ -85,18 +84,18 @@ def test_a_decision_that_checked_nothing_allows_nothing() -> None:
 
 
 def test_a_rule_that_returns_nothing_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(decide_module._RULES, "base.matches", lambda _policy, _facts: None)
+    monkeypatch.setitem(requirement._RULES, "base.matches", lambda _policy, _facts: None)
     assert denied(decide(policy(), facts())) == ("base.matches",)
 
 
 def test_a_rule_that_answers_for_another_requirement_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(decide_module._RULES, "base.matches", decide_module._RULES["time.window"])
+    monkeypatch.setitem(requirement._RULES, "base.matches", requirement._RULES["time.window"])
     assert denied(decide(policy(), facts(base=OTHER))) == ("base.matches",)
 
 
 def test_two_rules_for_one_requirement_cannot_be_registered() -> None:
     with pytest.raises(ValueError, match="two rules"):
-        decide_module.proves("base.matches")(lambda _policy, _facts: None)
+        requirement.proves("base.matches")(lambda _policy, _facts: None)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +234,7 @@ def test_a_policy_out_of_force_denies() -> None:
 
 def test_one_answer_names_every_reason() -> None:
     wrong = facts(manifest(policy_class="medical"), base=OTHER, context=Context(environment="development"))
-    assert denied(decide(policy(), wrong)) == ("base.matches", "environment.allowed", "class.allowed")
+    assert denied(decide(policy(), wrong)) == ("class.allowed", "base.matches", "environment.allowed")
 
 
 def test_a_denial_says_what_was_expected_what_was_found_and_what_to_do() -> None:

@@ -15,7 +15,7 @@ from skillwarrant_format.observation import Check, Outcome
 if TYPE_CHECKING:
     from skillwarrant_format.digest import Digest
     from skillwarrant_format.observation import PolicyUsed
-    from skillwarrant_verify.decide import Facts
+    from skillwarrant_verify.facts import Facts
 
 __all__ = ["Allowed", "Decision", "Finding"]
 

@@ -1,0 +1,74 @@
+"""`Facts`: everything a decision is made from. A rule gets them and the policy, and can ask nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from skillwarrant_format.adapter_config import AdapterConfig
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.fields import format_time
+from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_format.manifest import BaseModel
+from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
+from skillwarrant_verify.composition import Companion
+from skillwarrant_verify.context import Context
+from skillwarrant_verify.signature import Verified
+
+__all__ = ["Facts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything a decision is made from.
+
+    Args:
+        verified: the manifest and signer; that it exists means signature, log and files were checked.
+        config: what the adapter's own configuration says, read from the verified bytes: never the manifest's word.
+        base: what the base model measures; None where there is no base to measure.
+        companions: the adapters that are on the model already.
+        context: where it is to be used.
+        now: the host's time, UTC.
+        versions: installed package -> version, for the manifest's `requires`; None where unknown.
+    """
+
+    verified: Verified
+    config: AdapterConfig
+    base: Fingerprint | None
+    companions: tuple[Companion, ...]
+    context: Context
+    now: datetime
+    versions: Mapping[str, str] | None
+
+    def digest(self) -> Digest:
+        """SHA-256 of the canonical JSON of the inputs, so that a decision can be replayed."""
+        versions: JsonValue = None if self.versions is None else dict(self.versions)
+        inputs: JsonObject = {
+            "manifest": self.verified.bundle.hex,
+            "statement": Digest.of(self.verified.statement.raw).hex,
+            "signer": {"identity": self.verified.signer.identity, "issuer": self.verified.signer.issuer},
+            "signedAt": format_time(self.verified.signed_at),
+            "log": self.verified.log.to_json(),
+            "base": None if self.base is None else str(self.base),
+            "companions": [self._companion(companion) for companion in self.companions],
+            "context": self.context.record(""),
+            "now": format_time(self.now),
+            "versions": versions,
+        }
+        return Digest.of(canonical(inputs))
+
+    @staticmethod
+    def _companion(companion: Companion) -> JsonObject:
+        manifest = companion.manifest
+        return {
+            "adapterName": companion.adapter_name,
+            "manifest": None if manifest is None else Digest.of(canonical(manifest.to_json())).hex,
+        }
+
+    def authorised_base(self) -> BaseModel | None:
+        """The manifest's entry for the measured base, if there is one."""
+        for base in self.verified.manifest.base_models:
+            if base.fingerprint == self.base:
+                return base
+        return None

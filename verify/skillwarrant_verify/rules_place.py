@@ -1,0 +1,142 @@
+"""Rules about where an adapter is to be used: base model, company, deployment, now. Pure: time is an input."""
+
+from __future__ import annotations
+
+from skillwarrant_verify.composition import objection
+from skillwarrant_verify.decision import Finding
+from skillwarrant_verify.facts import Facts
+from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.requirement import any_of, listed, no, proves, within, yes
+from skillwarrant_verify.requires import unmet_ranges
+
+__all__: list[str] = []  # importing this module registers its rules
+
+
+@proves("base.matches")
+def _base_matches(_: Policy, facts: Facts) -> Finding:
+    code, path = "base.matches", "base.fingerprint"
+    bases = facts.verified.manifest.base_models
+    if facts.base is None:
+        return Finding(
+            code=code,
+            outcome="not-checked",
+            message="no base model was measured",
+            path=path,
+            fix="Give the base model, its directory or its fingerprint.",
+        )
+    base = facts.authorised_base()
+    if base is None:
+        return no(
+            code,
+            "the base model is not one the publisher vouches for",
+            path,
+            expected=any_of(tuple(f"{base.name} ({base.fingerprint.digest.short}…)" for base in bases)),
+            found=f"a model that measures {facts.base.digest.short}…",
+            fix="Load the base model that the manifest names, or ask the publisher to vouch for yours.",
+        )
+    return yes(code, f"the base model measures as {base.name}", path)
+
+
+@proves("base.allowed")
+def _base_allowed(policy: Policy, facts: Facts) -> Finding:
+    code, path = "base.allowed", "base.fingerprint"
+    if not policy.bases:
+        return yes(code, "the policy leaves the base model to the publisher", path)
+    if facts.base is None:
+        return Finding(code=code, outcome="not-checked", message="no base model was measured", path=path)
+    for allowed in policy.bases:
+        if allowed.fingerprint == facts.base:
+            return yes(code, f"the policy allows {allowed.name}", path)
+    return no(
+        code,
+        "the policy does not allow this base model",
+        path,
+        expected=any_of(tuple(f"{item.name} ({item.fingerprint.digest.short}…)" for item in policy.bases)),
+        found=f"{facts.base.digest.short}…",
+    )
+
+
+@proves("composition.allowed")
+def _composition(_: Policy, facts: Facts) -> Finding:
+    code, path = "composition.allowed", "manifest.composition"
+    found = objection(facts.verified.manifest, facts.companions)
+    if found is not None:
+        return no(
+            code,
+            "these skills may not share a model",
+            path,
+            expected="the consent of every publisher",
+            found=found,
+            fix="Load it onto a model of its own.",
+        )
+    count = len(facts.companions)
+    return yes(code, f"it shares its model with {count} others" if count else "it is alone on its model", path)
+
+
+@proves("environment.allowed")
+def _environment(policy: Policy, facts: Facts) -> Finding:
+    code, path, found = "environment.allowed", "context.environment", facts.context.environment
+    sanctioned = facts.verified.manifest.deployment.environments
+    if found not in policy.environments:
+        return no(code, "this policy does not govern here", path, expected=any_of(policy.environments), found=found)
+    if found not in sanctioned:
+        return no(
+            code,
+            "the publisher does not sanction this environment",
+            path,
+            expected=any_of(sanctioned),
+            found=found,
+            fix="Use an adapter that was released for this environment.",
+        )
+    return yes(code, f"{found} is allowed by policy and publisher", path)
+
+
+@proves("region.allowed")
+def _region(_: Policy, facts: Facts) -> Finding:
+    regions = facts.verified.manifest.deployment.regions
+    return listed("region.allowed", "context.region", "region", regions, facts.context.region)
+
+
+@proves("operator.allowed")
+def _operator(_: Policy, facts: Facts) -> Finding:
+    operators = facts.verified.manifest.deployment.operators
+    return listed("operator.allowed", "context.operator", "operator", operators, facts.context.operator)
+
+
+@proves("prompt.allowed")
+def _prompt(_: Policy, facts: Facts) -> Finding:
+    prompts = tuple(str(digest) for digest in facts.verified.manifest.deployment.system_prompts)
+    digest = facts.context.prompt_digest
+    found = None if digest is None else str(digest)
+    return listed("prompt.allowed", "context.system_prompt", "system prompt", prompts, found)
+
+
+@proves("time.window")
+def _window(_: Policy, facts: Facts) -> Finding:
+    deployment = facts.verified.manifest.deployment
+    message = "the manifest's time window does not cover now"
+    window = (deployment.not_before, deployment.not_after)
+    return within("time.window", "manifest.deployment", message, window, facts.now)
+
+
+@proves("policy.in-force")
+def _in_force(policy: Policy, facts: Facts) -> Finding:
+    message = "the policy itself is not in force now"
+    return within("policy.in-force", "policy", message, (policy.not_before, policy.not_after), facts.now)
+
+
+@proves("requires.met")
+def _requires(_: Policy, facts: Facts) -> Finding:
+    code, path = "requires.met", "manifest.requires"
+    ranges = facts.verified.manifest.requires
+    if not ranges:
+        return yes(code, "the publisher requires no versions", path)
+    if facts.versions is None:
+        return Finding(code=code, outcome="not-checked", message="no package versions were given", path=path)
+    unmet = unmet_ranges(ranges, facts.versions)
+    if unmet:
+        expected = ", ".join(f"{name} {wanted}" for name, wanted, _ in unmet)
+        found = ", ".join(f"{name} {version}" for name, _, version in unmet)
+        message = "an installed version is outside the publisher's range"
+        return no(code, message, path, expected=expected, found=found, fix="Install a version within the range.")
+    return yes(code, "every installed version is within the publisher's range", path)
