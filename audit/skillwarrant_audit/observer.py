@@ -17,7 +17,7 @@ from typing import Final, Self
 from skillwarrant_audit import signing
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope, decode_base64, encode_base64
-from skillwarrant_format.errors import FormatError, WrongPredicate, shown
+from skillwarrant_format.errors import AuditError, FormatError, WrongPredicate, shown
 from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.observation import Place
 from skillwarrant_format.statement import Statement, Subject
@@ -119,7 +119,14 @@ class ObserverKey:
         Args:
             operator: key id of the operator who will sign the delegation.
             moment: the time of the first observation, UTC, whole seconds.
+
+        Raises:
+            AuditError: for a moment at either end of time, around which there is no window.
         """
+        try:
+            not_before, not_after = moment - CLOCK_TOLERANCE, moment + LIFETIME
+        except OverflowError:
+            raise AuditError("the clock cannot be right", found=format_time(moment)) from None
         private = signing.generate()
         host, boot_id = _machine()
         delegation = Delegation(
@@ -128,8 +135,8 @@ class ObserverKey:
             host=host,
             boot_id=boot_id,
             pid=os.getpid(),
-            not_before=moment - CLOCK_TOLERANCE,
-            not_after=moment + LIFETIME,
+            not_before=not_before,
+            not_after=not_after,
         )
         return cls(private, delegation)
 

@@ -198,7 +198,7 @@ class _Walk:
 
     def _clock(self, seq: int, moment: datetime) -> None:
         latest = self._latest or moment
-        if moment < latest - CLOCK_TOLERANCE:
+        if latest - moment > CLOCK_TOLERANCE:
             message = f"its time {format_time(moment)} is before {format_time(latest)}, an earlier record's"
             self._findings.append(Finding(code="clock.back", seq=seq, message=message))
             latest = moment  # told once for each time the clock was set back

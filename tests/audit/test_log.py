@@ -106,6 +106,15 @@ def test_the_bytes_are_synced_before_the_append_returns(path: Path, monkeypatch:
     assert synced == [path.stat().st_size]
 
 
+def test_the_name_of_a_log_is_synced_by_whoever_opens_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whoever made the file may have been killed before it could.
+    synced: list[Path] = []
+    monkeypatch.setattr(log_module, "sync_directory", synced.append)
+    FileLog.open(path)
+    FileLog.open(path)
+    assert synced == [path.parent] * 2
+
+
 def test_a_leaf_that_cannot_be_made_or_kept_leaves_the_log_as_it_was(path: Path) -> None:
     log = FileLog.open(path)
     log.append(chained)

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import threading
 import weakref
-from datetime import timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -132,6 +132,12 @@ def test_a_key_is_renewed_when_its_time_is_over_or_not_begun(book: Book) -> None
         (fourth - five, fourth + whole),
     ]
     assert [finding.code for finding in report.findings] == ["clock.back", "clock.back"]
+
+
+@pytest.mark.parametrize("end", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_a_clock_at_the_end_of_time_is_not_believed(book: Book, end: datetime) -> None:
+    with pytest.raises(AuditError, match="the clock cannot be right"):
+        Recorder.open(book.directory).record(observation(time=end), SUBJECTS)
 
 
 def test_fractions_of_a_second_do_not_fall_outside_the_keys_time(book: Book) -> None:
