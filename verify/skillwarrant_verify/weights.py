@@ -21,6 +21,7 @@ __all__ = ["Weights", "is_memory_of", "owned", "same_bits"]
 
 _DTYPES: Final = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 _BITS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_PART: Final = 32_768  # elements that torch sums on the calling thread: its pool stalls on a busy machine
 _ALIGNMENT: Final = 64  # bytes, as torch's allocator: kernels may round differently on other addresses
 
 
@@ -58,8 +59,9 @@ def _check_run(buffer: memoryview, start: int, dtype: str, run: list[TensorInfo]
     values = torch.frombuffer(buffer, dtype=_DTYPES[dtype], count=count, offset=start + run[0].start)
     if values.data_ptr() % values.element_size():
         raise FormatError(f"{WEIGHTS_NAME} holds tensors at odd addresses", found=run[0].name)
-    # The sum is finite only if every term is. It may overflow too, so only then is every element looked at.
-    if bool(values.sum(dtype=torch.float32).isfinite()):
+    # A sum is finite only if every term is. It may overflow too, so only then is every element looked at.
+    sums = torch.stack([part.sum(dtype=torch.float32) for part in values.split(_PART)])
+    if bool(sums.isfinite().all()):
         return
     for tensor in run:
         if not bool(_view(buffer, start, tensor).isfinite().all()):
