@@ -6,7 +6,8 @@ is a fact with a stable name, which a policy may accept or not:
 
 - `imports-modules`: a Python module is named that PEFT would import (`megatron_config`, a foreign `auto_mapping`)
 - `loads-paths`: further files or models are named (X-LoRA, SHADOW, multitask prompts, a tokenizer)
-- `modules-to-save`: whole modules are replaced, and not added to
+- `modules-to-save`: whole modules are replaced, and not added to: those that are named, and the head that PEFT adds
+  of its own accord for some tasks, whether the file names it or not
 - `random-init`: what the file does not set starts random, and not as a no-op
 - `regex-targets`: regular expressions choose the modules
 - `target-parameters`: bare parameters are targeted
@@ -33,6 +34,7 @@ ALL_LINEAR: Final = "all-linear"  # PEFT's one word for target_modules that is n
 OWN_SHADOW: Final = "mirror"  # SHADOW's one value that loads nothing
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # PEFT compares some of these by prefix and some in lower case; we take both for all of them.
+_TASKS_WITH_A_HEAD: Final = ("QUESTION_ANS", "SEQ_CLS", "TOKEN_CLS")  # `score`, `classifier`, `qa_outputs`
 _INITS_THAT_CHANGE_THE_BASE: Final = ("corda", "loftq", "olora", "pissa")
 
 
@@ -153,7 +155,7 @@ def _imports(raw: JsonObject) -> bool:
 HAZARDS: Final[Mapping[str, Callable[[JsonObject], bool]]] = {
     "imports-modules": _imports,
     "loads-paths": _loads_paths,
-    "modules-to-save": lambda raw: _given(raw.get("modules_to_save")),
+    "modules-to-save": lambda raw: _given(raw.get("modules_to_save")) or raw.get("task_type") in _TASKS_WITH_A_HEAD,
     "random-init": lambda raw: raw.get("init_lora_weights") is False or raw.get("init_weights") is False,
     "regex-targets": _has_regex,
     "target-parameters": lambda raw: _given(raw.get("target_parameters")),

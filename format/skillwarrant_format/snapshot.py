@@ -113,7 +113,9 @@ class Snapshot:
         return cls._of(files, bundle, source)
 
     @classmethod
-    def of(cls, files: Mapping[str, bytes], source: str = "memory", *, bundle: bytes | None = None) -> Self:
+    def of(
+        cls, files: Mapping[str, bytes | memoryview], source: str = "memory", *, bundle: bytes | None = None
+    ) -> Self:
         """From bytes in memory; they are copied once, so that nobody else holds what we verify.
 
         Raises:
@@ -278,8 +280,8 @@ def _memory(path: str, size: int, start: bytes) -> memoryview:
     return memoryview(pages)[offset : offset + size]
 
 
-def _copied(path: str, data: bytes, hasher: StreamHasher) -> File:
-    buffer = _memory(path, len(data), data[:8])
+def _copied(path: str, data: bytes | memoryview, hasher: StreamHasher) -> File:
+    buffer = _memory(path, len(data), bytes(data[:8]))
     buffer[:] = data
     hasher.feed(buffer)
     return File(path, buffer, hasher.finish())

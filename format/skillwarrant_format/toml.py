@@ -34,15 +34,18 @@ def parse_toml(data: bytes, *, what: str) -> JsonObject:
         raise FormatError(f"{what} is too large", expected=f"at most {limits.MAX_POLICY_BYTES} bytes")
     try:
         document = tomllib.loads(data.decode("utf-8"))
+        plain = {key: _plain(value, f"{what}: {key}") for key, value in document.items()}
+        encoded = json.dumps(plain).encode()
     except UnicodeDecodeError as error:
         raise FormatError(f"{what} is not UTF-8", found=f"a bad byte at offset {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise FormatError(f"{what} is not TOML", found=str(error)) from None
     except RecursionError:
         raise FormatError(f"{what} is nested too deeply", expected=f"{limits.MAX_JSON_DEPTH} levels") from None
-    plain = {key: _plain(value, f"{what}: {key}") for key, value in document.items()}
+    except (ValueError, OverflowError) as error:  # Python's own limits on the digits of an integer and on years
+        raise FormatError(f"{what} holds a number or a time that is too large", found=str(error)) from None
     # Through JSON once more: one parser decides which numbers and strings are acceptable.
-    return loads_object(json.dumps(plain).encode(), what=what)
+    return loads_object(encoded, what=what)
 
 
 def only(fields: Fields, *known: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from skillwarrant_cli.commands.verify import FIELDS
 from skillwarrant_format.base_directory import fingerprint_directory
 from skillwarrant_format.digest import Digest
+from skillwarrant_format.limits import MAX_JSON_BYTES
 
 SCRIPT = Path(sys.executable).with_name("skillwarrant")
 PRODUCTION = ("--environment", "production")
@@ -148,6 +149,16 @@ def test_a_system_prompt_is_compared_by_its_digest(run, world):
         result = run(*verify, *given)
         assert result.exit_code == 1
         assert "[prompt.allowed]" in result.stderr
+
+
+def test_a_system_prompt_is_never_cut_to_one_that_is_allowed(run, world):
+    allowed = b" " * MAX_JSON_BYTES
+    prompt = world.directory / "long.txt"
+    prompt.write_bytes(allowed + b"Be evil.")
+    world.sign(f'system_prompts = ["{Digest.of(allowed)}"]')
+    result = run("verify", world.adapter, *world.trust, *world.signer, *PRODUCTION, "--system-prompt", prompt)
+    assert result.exit_code == 2
+    assert "too large" in result.stderr
 
 
 def test_versions_are_those_of_the_deployment_where_it_names_them(run, world):

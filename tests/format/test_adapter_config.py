@@ -108,6 +108,10 @@ def test_other_initialisations_leave_the_base_alone(init: Any) -> None:
         ({"tokenizer_name_or_path": "evil/tokenizer"}, "loads-paths"),
         ({"modules_to_save": ["lm_head"]}, "modules-to-save"),
         ({"modules_to_save": "lm_head"}, "modules-to-save"),
+        # PEFT adds the head to modules_to_save itself: leaving it out of the file must not leave the hazard out.
+        ({"modules_to_save": None, "task_type": "SEQ_CLS"}, "modules-to-save"),
+        ({"modules_to_save": None, "task_type": "TOKEN_CLS"}, "modules-to-save"),
+        ({"modules_to_save": [], "task_type": "QUESTION_ANS"}, "modules-to-save"),
         ({"init_lora_weights": False}, "random-init"),
         ({"peft_type": "VERA", "init_weights": False}, "random-init"),
         ({"target_modules": r".*\.(q|v)_proj"}, "regex-targets"),

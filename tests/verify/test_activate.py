@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from peft import PeftModel
 
 from skillwarrant_audit import Recorder, read_records
 from skillwarrant_devstack import Devstack
+from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import (
     AuditError,
     DigestMismatch,
@@ -33,6 +36,7 @@ from skillwarrant_format.errors import (
     Unavailable,
     UsageError,
 )
+from skillwarrant_format.snapshot import WEIGHTS_NAME, File, Snapshot
 from skillwarrant_verify import Context, LoadOptions, verify_and_load
 from skillwarrant_verify import load as load_module
 from skillwarrant_verify.base import measure
@@ -418,9 +422,62 @@ def test_a_policy_inside_the_adapter_is_just_an_unsigned_file(world: World, log:
 def test_what_is_on_record_names_no_operator_and_no_prompt(world: World, log: Path) -> None:
     context = Context(environment="production", operator="alice@example.org", system_prompt="a secret prompt")
     world.gate(log).activate(llama(), world.adapter, context=context)
-    text = (log / "observations.log").read_bytes()
-    assert b"alice" not in text
-    assert b"secret prompt" not in text
+    with pytest.raises(PolicyDenied):
+        world.gate(log).activate(llama(), world.adapter, context=replace(context, environment="staging"))
+    statements = [record.statement.raw for record in report(log).observations]
+    assert len(statements) == 3
+    for statement in statements:
+        assert b"operatorSaltedSha256" in statement
+        assert b"alice" not in statement
+        assert b"secret prompt" not in statement
+
+
+def test_a_snapshot_is_hashed_again_so_that_a_written_one_is_refused(world: World, log: Path) -> None:
+    snapshot = Snapshot.read(world.adapter)
+    world.gate(log).activate(llama(), snapshot, context=PRODUCTION)
+    snapshot.weights.buffer[-1] ^= 1
+    with pytest.raises(DigestMismatch):
+        world.gate(log).activate(llama(), snapshot, context=PRODUCTION)
+    assert phases(log) == ["intent", "activated", "refused"]
+
+
+def test_models_loaded_from_one_snapshot_share_no_weights(world: World, log: Path) -> None:
+    snapshot, gate = Snapshot.read(world.adapter), world.gate(log)
+    one = gate.activate(llama(), snapshot, context=PRODUCTION)
+    expected = logits(one)
+    other = gate.activate(llama(), snapshot, context=PRODUCTION)
+    for parameter in one.parameters():
+        parameter.data.mul_(2)
+    assert torch.equal(logits(other), expected)
+    assert torch.equal(logits(gate.activate(llama(), snapshot, context=PRODUCTION)), expected)
+
+
+def test_a_snapshot_that_lies_about_its_digests_is_refused(world: World, log: Path) -> None:
+    """What a caller made up, or a class of its own that has one answer for the check and one for the loader."""
+    honest = Snapshot.read(world.adapter)
+    digest: Future[Digest] = Future()
+    digest.set_result(honest.weights.digest)
+    evil = bytearray(honest.weights.data)
+    evil[-1] ^= 1
+    files = {**honest.files, WEIGHTS_NAME: File(WEIGHTS_NAME, memoryview(evil), digest)}
+
+    class TwoFaced(Snapshot):
+        @property
+        def weights(self) -> File:
+            return files[WEIGHTS_NAME]
+
+    liar = Snapshot(files=files, bundle=honest.bundle, source="a liar")
+    with pytest.raises(DigestMismatch):
+        world.gate(log).activate(llama(), liar, context=PRODUCTION)
+    two_faced = TwoFaced(files=honest.files, bundle=honest.bundle, source="two faces")
+    expected = logits(world.gate(log).activate(llama(), honest, context=PRODUCTION))
+    assert torch.equal(logits(world.gate(log).activate(llama(), two_faced, context=PRODUCTION)), expected)
+
+
+def test_a_name_that_no_file_system_can_have_is_refused_on_record(world: World, log: Path) -> None:
+    with pytest.raises(UsageError, match="no directory"):
+        world.gate(log).activate(llama(), "\ud800", context=PRODUCTION)
+    assert phases(log) == ["refused"]
 
 
 def test_a_model_that_is_no_model_is_a_misuse_and_no_verdict(world: World, log: Path) -> None:

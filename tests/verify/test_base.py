@@ -275,6 +275,13 @@ def test_weights_that_are_not_in_memory_cannot_be_measured() -> None:
         measure(model)
 
 
+def test_weights_whose_writes_torch_does_not_see_cannot_be_measured() -> None:
+    with torch.inference_mode():
+        model = tiny.llama()
+    with pytest.raises(Unavailable, match="inference_mode"):
+        measure(model)
+
+
 def test_tensors_that_hide_their_bytes_cannot_be_measured() -> None:
     holder = nn.Module()
     holder.register_buffer("sparse", torch.eye(3).to_sparse())

@@ -170,6 +170,16 @@ def test_a_constraint_of_the_publisher_is_met_by_the_listed_value() -> None:
     assert denied(decide(policy(), facts(bound, context=drifted))) == ("prompt.allowed",)
 
 
+def test_an_operator_who_is_refused_is_named_in_no_finding() -> None:
+    """Findings go on record, where nobody is named."""
+    bound = manifest(deployment=deployment(operators=("bob@example.org",)))
+    for operator, found in (("alice@example.org", "another"), (None, "nothing")):
+        decision = decide(policy(), facts(bound, context=Context(environment="production", operator=operator)))
+        (reason,) = decision.reasons
+        assert (reason.code, reason.found) == ("operator.allowed", found)
+        assert "@" not in str(reason)
+
+
 def test_no_base_is_undecided_and_neither_yes_nor_no() -> None:
     decision = decide(policy(), facts(base=None))
     assert decision.outcome == "undecided"
@@ -225,6 +235,10 @@ skills = ["globex/*"]
 def test_an_old_manifest_is_denied_where_the_policy_bounds_the_age() -> None:
     assert decide(policy("max_age_days = 10"), facts()).outcome == "allow"
     assert denied(decide(policy("max_age_days = 9"), facts())) == ("manifest.age",)
+
+
+def test_an_age_beyond_all_calendars_is_no_crash() -> None:
+    assert decide(policy("max_age_days = 9007199254740991"), facts()).outcome == "allow"
 
 
 def test_a_policy_out_of_force_denies() -> None:

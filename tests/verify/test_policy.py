@@ -121,6 +121,21 @@ def test_deep_nesting_is_refused_and_not_a_crash() -> None:
         parse(f"a = {'[' * 50_000}{']' * 50_000}")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"revision = {'9' * 5_000}",
+        f"revision = 0x{'f' * 20_000}",
+        f"{'a.' * 50_000}b = 1",
+        "not_after = 0001-01-01T00:00:00+23:59",
+    ],
+    ids=["digits", "hexadecimal", "dotted", "year"],
+)
+def test_what_python_itself_gives_up_on_is_refused_and_not_a_crash(line: str) -> None:
+    with pytest.raises(PolicyError, match=r"too large|too deeply"):
+        parse(line)
+
+
 def test_a_policy_that_is_not_there_could_not_be_read(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         Policy.load(tmp_path / "none.toml")

@@ -284,6 +284,8 @@ EMAIL = x509.RFC822Name("release@acme.example")
         ([x509.DNSName("acme.example")], "DNSName"),
         ([x509.OtherName(x509.ObjectIdentifier("1.2.3"), utf8("root"))], "OtherName"),
         ([x509.UniformResourceIdentifier(IDENTITY + "\n")], "not printable"),
+        # What no observation can hold would be refused without a record.
+        ([x509.UniformResourceIdentifier(IDENTITY + "x" * 2048)], "too long"),
     ],
 )
 def test_a_certificate_without_exactly_one_known_name_is_refused(
@@ -313,6 +315,7 @@ def test_an_email_and_a_fulcio_username_are_names(insider: Insider, trust: Trust
         {8: b"\x0c\x7f" + ISSUER.encode()},
         {8: ISSUER.encode()},
         {1: b"\xff\xfe"},
+        {8: utf8(ISSUER + "x" * 2048)},
     ],
 )
 def test_a_certificate_without_one_issuer_is_refused(
@@ -607,6 +610,16 @@ def test_a_malformed_timestamp_is_refused(insider: Insider, trust: TrustRoot, de
     stamps[0]["signedTimestamp"] = b64(der)
     with pytest.raises((SignatureInvalid, FormatError)):
         verify(snapshot(), raw(bundle), trust, now=NOW)
+
+
+def test_a_timestamp_with_a_certificate_of_no_known_version_is_refused(insider: Insider, trust: TrustRoot) -> None:
+    bundle = insider.bundle(stamped=True)
+    stamps = bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    der = base64.b64decode(stamps[0]["signedTimestamp"])
+    version = b"\xa0\x03\x02\x01"  # RFC 5280: explicit version of a certificate, an INTEGER of one byte
+    assert der.count(version + b"\x02") == 1
+    stamps[0]["signedTimestamp"] = b64(der.replace(version + b"\x02", version + b"\x38"))
+    refuse(SignatureInvalid, bundle, trust, "timestamp in the bundle does not verify")
 
 
 def test_a_timestamp_authority_that_had_ended_proves_no_time(insider: Insider, v2: dict[str, Any]) -> None:

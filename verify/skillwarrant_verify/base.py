@@ -172,7 +172,9 @@ def _untouched(witnesses: Mapping[str, _Witness], live: Mapping[str, torch.Tenso
 
 def _check_readable(name: str, tensor: torch.Tensor) -> None:
     why = None
-    if tensor.device.type == "meta":
+    if tensor.is_inference():
+        why = "it was made in torch.inference_mode, where torch sees no writes; make it outside"
+    elif tensor.device.type == "meta":
         why = "it is not in memory (meta device: offloaded or never loaded)"
     elif type(tensor.data) is not torch.Tensor or tensor.layout is not torch.strided:
         why = f"it is a {type(tensor.data).__name__} of layout {tensor.layout}"

@@ -15,6 +15,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat import asn1
 
+from skillwarrant_format import limits
 from skillwarrant_format.errors import SignatureInvalid
 from skillwarrant_verify.identity import Kind
 
@@ -98,7 +99,7 @@ def read_signer(certificate: x509.Certificate) -> Signer:
         identity, kind = _name(certificate)
         claims = _claims(certificate)
     issuers = {claims[key] for key in ("issuer", "issuerV1") if key in claims}
-    if len(issuers) != 1 or not all(issuer and issuer.isprintable() for issuer in issuers):
+    if len(issuers) != 1 or not all(map(_is_recordable, issuers)):
         found = " and ".join(sorted(issuers)) or "none"
         raise SignatureInvalid("the certificate does not name one issuer", expected="one OIDC issuer", found=found)
     (issuer,) = issuers
@@ -172,6 +173,11 @@ def _claims(certificate: x509.Certificate) -> dict[str, str]:
 
 
 def _text(value: str) -> str:
-    if not value or not value.isprintable():
-        raise ValueError(f"a subject alternative name that is empty or not printable: {value!r}")
+    if not _is_recordable(value):
+        raise ValueError(f"a subject alternative name that is empty, too long or not printable: {value!r}")
     return value
+
+
+def _is_recordable(text: str) -> bool:
+    """Whether an observation can hold it: what it cannot, would be refused without a record."""
+    return 0 < len(text) <= limits.MAX_URI_CHARS and text.isprintable()

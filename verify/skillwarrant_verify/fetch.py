@@ -22,7 +22,8 @@ AdapterSource = str | os.PathLike[str] | Snapshot
 
 
 def fetch(adapter: AdapterSource, *, progress: Progress | None = None) -> Snapshot:
-    """Read an adapter.
+    """Read an adapter. A snapshot is copied and hashed again: nobody else holds what will be verified and loaded,
+    and what was written to it since (a model that it was loaded onto lives in its memory) is seen.
 
     Args:
         progress: told (bytes read, bytes in total) while a directory is read.
@@ -33,7 +34,8 @@ def fetch(adapter: AdapterSource, *, progress: Progress | None = None) -> Snapsh
         Unavailable: a file cannot be read.
     """
     if isinstance(adapter, Snapshot):
-        return adapter
+        files = {path: file.data for path, file in adapter.files.items()}
+        return Snapshot.of(files, adapter.source, bundle=adapter.bundle)
     path = Path(adapter)
     if not path.is_dir():
         raise UsageError(

@@ -54,7 +54,7 @@ class Attempt:
             return (Subject(name=self.verified.manifest.skill.name, digest=self.verified.bundle),)
         if self.bundle is not None:
             return (Subject(name="bundle", digest=self.bundle),)
-        return (Subject(name="request", digest=Digest.of(self.request.encode("utf-8", "surrogateescape"))),)
+        return (Subject(name="request", digest=Digest.of(self.request.encode("utf-8", "surrogatepass"))),)
 
     def observation(
         self, phase: Phase, message: str, now: datetime, error: BaseException | None = None

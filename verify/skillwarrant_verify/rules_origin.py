@@ -98,7 +98,7 @@ def _age(policy: Policy, facts: Facts) -> Finding:
             found=format_time(facts.verified.signed_at),
             fix="Check this machine's clock.",
         )
-    if policy.max_age_days is not None and age > timedelta(days=policy.max_age_days):
+    if policy.max_age_days is not None and age / timedelta(days=1) > policy.max_age_days:
         return no(
             code,
             "the manifest is too old for this policy",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from skillwarrant_verify.composition import objection
 from skillwarrant_verify.decision import Finding
 from skillwarrant_verify.facts import Facts
@@ -99,8 +101,13 @@ def _region(_: Policy, facts: Facts) -> Finding:
 
 @proves("operator.allowed")
 def _operator(_: Policy, facts: Facts) -> Finding:
-    operators = facts.verified.manifest.deployment.operators
-    return listed("operator.allowed", "context.operator", "operator", operators, facts.context.operator)
+    operators, found = facts.verified.manifest.deployment.operators, facts.context.operator
+    finding = listed("operator.allowed", "context.operator", "operator", operators, found)
+    if finding.outcome == "proved":
+        return finding
+    # Findings go on record, and a record names nobody.
+    expected = f"one of {len(operators)} that the manifest names"
+    return replace(finding, expected=expected, found="another" if found else "nothing")
 
 
 @proves("prompt.allowed")

@@ -37,7 +37,7 @@ def proven_time(der: bytes, signature: bytes, authorities: Sequence[Authority]) 
     try:
         response = decode_timestamp_response(der)
         moment = response.tst_info.gen_time
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise _invalid(str(error)) from None
     reasons = []
     for authority in authorities:
@@ -60,7 +60,7 @@ def _objection(response: TimeStampResponse, signature: bytes, authority: Authori
         for certificate in intermediates:
             builder = builder.add_intermediate_certificate(certificate)
         builder.build().verify_message(response, signature)
-    except (VerificationError, ValueError, TypeError) as error:
+    except (VerificationError, ValueError, TypeError, x509.InvalidVersion) as error:
         return str(error).partition(": ErrorStack")[0]  # OpenSSL's own dump follows
     return None
 

@@ -201,7 +201,10 @@ def _text_of(path: Path) -> str:
 
     try:
         with path.open("rb") as file:
-            return file.read(MAX_JSON_BYTES).decode()
+            data = file.read(MAX_JSON_BYTES + 1)
+        if len(data) > MAX_JSON_BYTES:  # never a part of it: its beginning is another prompt
+            raise UsageError("the system prompt is too large", expected=f"at most {MAX_JSON_BYTES} bytes")
+        return data.decode()
     except UnicodeDecodeError:
         raise UsageError("the system prompt is not UTF-8", found=str(path)) from None
     except OSError as error:
