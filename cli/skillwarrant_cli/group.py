@@ -123,11 +123,23 @@ def _failed(error: Exception, arguments: Sequence[str], as_json: bool) -> int:
 
         traceback.print_exception(error)
     known = _known(error, arguments)
-    if known is None:
-        output.report_internal(error, fix=f"Set {DEBUG}=1 for the traceback, and report it.", as_json=as_json)
-        return 3
-    output.report_error(known, command=_command(arguments), as_json=as_json)
-    return known.exit_code
+    with _told_if_it_can_be():
+        if known is None:
+            output.report_internal(error, fix=f"Set {DEBUG}=1 for the traceback, and report it.", as_json=as_json)
+        else:
+            output.report_error(known, command=_command(arguments), as_json=as_json)
+    return 3 if known is None else known.exit_code
+
+
+@contextmanager
+def _told_if_it_can_be() -> Iterator[None]:
+    """A message that no disk has room for must not become Python's exit 1, which would be a no of ours."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        output.abandon()
 
 
 def _known(error: Exception, arguments: Sequence[str]) -> SkillwarrantError | None:

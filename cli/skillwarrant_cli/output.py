@@ -46,8 +46,10 @@ def prepare() -> None:
 
 
 def abandon() -> None:
-    """Nobody reads our output: send the rest nowhere, so that the interpreter's last flush is quiet."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Nobody can read our output: send the rest nowhere, so that the interpreter's last flush is quiet."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed before we began
+        os.dup2(nowhere, stream.fileno())
 
 
 def answer(text: str, fields: JsonObject, *, code: str, as_json: bool) -> None:

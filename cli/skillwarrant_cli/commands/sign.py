@@ -90,7 +90,7 @@ def command(
         bundle = sign(statement, credential=credential, trust_config=trust_config, timeouts=Timeouts(total=timeout))
     with progress.hashing("reading the adapter again") as callback:
         path = write_bundle(directory, bundle, progress=callback)
-    _report(directory, path, bundle, as_json=as_json)
+    _report(directory, path, bundle, trust_config, as_json=as_json)
 
 
 def _statement(directory: Path, skill_path: Path | None, base: Path | None) -> Statement:
@@ -140,7 +140,7 @@ def _show(statement: Statement, *, as_json: bool) -> None:
     output.answer(json.dumps(document, indent=2), fields, code="not-signed", as_json=as_json)
 
 
-def _report(directory: Path, path: Path, bundle: bytes, *, as_json: bool) -> None:
+def _report(directory: Path, path: Path, bundle: bytes, trust_config: Path | None, *, as_json: bool) -> None:
     from skillwarrant_cli.bundle_file import ReadBundle
 
     read = ReadBundle.parse(bundle)
@@ -153,6 +153,7 @@ def _report(directory: Path, path: Path, bundle: bytes, *, as_json: bool) -> Non
         "log": {"origin": entry.origin, "logId": entry.log_id, "index": entry.index},
         "files": [subject.to_json() for subject in read.statement.subjects],
     }
+    trust = () if trust_config is None else (f"    --trust-config {shlex.quote(str(trust_config))} \\",)
     text = "\n".join(
         (
             f"{output.good('signed')}  {skill.name} {skill.version}",
@@ -161,6 +162,7 @@ def _report(directory: Path, path: Path, bundle: bytes, *, as_json: bool) -> Non
             "",
             "Anybody can check it now:",
             f"  skillwarrant verify {shlex.quote(str(directory))} \\",
+            *trust,
             f"    --identity {shlex.quote(signer.identity)} \\",
             f"    --issuer {shlex.quote(signer.issuer)}",
         )

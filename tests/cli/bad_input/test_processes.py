@@ -24,7 +24,7 @@ def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [SCRIPT, *arguments],
         stdout=options.pop("stdout", subprocess.PIPE),
-        stderr=subprocess.PIPE,
+        stderr=options.pop("stderr", subprocess.PIPE),
         text=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         **options,
@@ -163,6 +163,27 @@ def test_an_answer_that_cannot_be_written_is_no_yes(signed: World) -> None:
     assert err.startswith("skillwarrant: could not check: ")
     assert "No space left on device" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_a_message_that_cannot_be_written_leaves_the_exit_code_as_it_is(
+    signed: World, more: tuple[str, ...]
+) -> None:
+    """Python would exit with 1, and 1 is a no."""
+    unanswered = ("verify", signed.adapter, "--trust-root", signed.directory / "none.json", *signed.signer)
+    for code, arguments in ((2, ("verify", signed.adapter)), (3, unanswered)):
+        with Path("/dev/full").open("w") as full, start(*arguments, *more, stdout=full, stderr=full) as child:
+            child.communicate(timeout=30)
+        assert child.returncode == code
+
+
+def test_signing_without_room_for_a_message_is_no_refusal(world: World) -> None:
+    kept = world.bundle.read_bytes()
+    with Path("/dev/full").open("w") as full, start("sign", world.adapter, *world.signs, stderr=full) as child:
+        out, _ = child.communicate(timeout=30)
+    assert child.returncode == 3
+    assert out == ""
+    assert world.bundle.read_bytes() == kept
 
 
 def test_a_devstack_on_a_full_disk_says_so(tmp_path: Path) -> None:
