@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -75,6 +76,31 @@ def test_every_pinned_version_satisfies_the_range_that_users_get() -> None:
         requirement = Requirement(text)
         if requirement.name not in {"skillwarrant", "torch"}:  # torch is pinned by the Makefile
             assert requirement.specifier.contains(lower[requirement.name.lower()]), text
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    from packaging.requirements import Requirement
+
+    project = PROJECT["project"]
+    extras = [item for name, items in project["optional-dependencies"].items() if name != "dev" for item in items]
+    declared = {Requirement(item).name.lower().replace("-", "_") for item in project["dependencies"] + extras}
+    ours = {f"skillwarrant_{package}" for package in PACKAGES}
+    modules = {"pyjwt": "jwt"}
+    known = {modules.get(name, name) for name in declared} | ours | sys.stdlib_module_names | {"_typeshed"}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert imported(path) <= known, path
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level modules that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def test_nothing_names_a_registry_or_a_machine() -> None:
