@@ -48,7 +48,8 @@ def loads(data: bytes | bytearray | memoryview, *, what: str, limit: int = limit
         raise FormatError(f"{what} is not UTF-8", found=f"a bad byte at offset {error.start}") from None
     except json.JSONDecodeError as error:
         raise FormatError(
-            f"{what} is not JSON", found=f"{error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}"
+            f"{what} is not JSON",
+            found=f"{error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}",
         ) from None
     except RecursionError:  # our caller is itself near the limit
         raise _too_deep(what) from None
