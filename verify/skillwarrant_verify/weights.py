@@ -60,7 +60,7 @@ def _check_run(buffer: memoryview, start: int, dtype: str, run: list[TensorInfo]
     if values.data_ptr() % values.element_size():
         raise FormatError(f"{WEIGHTS_NAME} holds tensors at odd addresses", found=run[0].name)
     # A sum is finite only if every term is. It may overflow too, so only then is every element looked at.
-    sums = torch.stack([part.sum(dtype=torch.float32) for part in values.split(_PART)])
+    sums = torch.stack([part.sum(dtype=torch.float32) for part in torch.split(values, _PART)])
     if bool(sums.isfinite().all()):
         return
     for tensor in run:
