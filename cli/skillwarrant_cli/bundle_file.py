@@ -45,7 +45,12 @@ class ReadBundle:
         """
         if not path.exists():
             raise UsageError("there is no such file or directory", expected=_EXPECTED, found=str(path))
-        return cls.parse(read_bundle(path / BUNDLE_NAME if path.is_dir() else path))
+        if not path.is_dir():
+            return cls.parse(read_bundle(path))
+        inside = path / BUNDLE_NAME
+        if inside.exists() and not inside.is_file():  # a fifo would hang us
+            raise FormatError("the bundle is no regular file", found=str(inside))
+        return cls.parse(read_bundle(inside))
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:

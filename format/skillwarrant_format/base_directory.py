@@ -7,6 +7,7 @@ that the model uses (dense models do). It follows symlinks: these bytes are meas
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -100,8 +101,10 @@ def _shards(path: Path, stack: ExitStack) -> list[_Shard]:
 
 
 def _open(path: Path, name: str, stack: ExitStack) -> _Shard:
-    descriptor = os.open(path / name, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a fifo must not hang us
     stack.callback(os.close, descriptor)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise FormatError("the model's weights are no regular file", found=name)
     return _Shard(name, descriptor, Header.read(descriptor, what=name))
 
 

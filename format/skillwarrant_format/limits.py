@@ -23,6 +23,7 @@ MAX_TRUST_BYTES: Final = 8 * MIB  # trusted_root.json, signing_config.json
 MAX_SAFETENSORS_HEADER: Final = 16 * MIB  # about 130,000 tensors in one file; the format itself allows 100 MB
 MAX_TENSORS: Final = 1_000_000  # in one file
 MAX_FILES: Final = 10_000  # in one adapter
+MAX_FOLDERS: Final = 200  # in one adapter; each is held open while it is read
 MAX_ADAPTER_BYTES: Final = 16 * GIB  # all files of one adapter together
 MAX_SKILL_NAME_CHARS: Final = 128  # `organisation/skill`
 MAX_VERSION_CHARS: Final = 64  # a SemVer version

@@ -100,7 +100,8 @@ class Snapshot:
         try:
             with ExitStack() as stack:
                 top = _open_directory(stack, source, None)
-                walk = islice(_walk(stack, top, ""), limits.MAX_FILES + 2)  # check_names then says "too many"
+                found = _walk(stack, top, "", iter(range(limits.MAX_FOLDERS)))
+                walk = islice(found, limits.MAX_FILES + 2)  # check_names then says "too many"
                 entries = sorted(walk, key=lambda entry: entry.path)
                 beside = {bundle_name, BUNDLE_NAME}
                 check_names(entry.path for entry in entries if entry.path not in beside)
@@ -193,7 +194,8 @@ def _open_directory(stack: ExitStack, name: str, parent: int | None) -> int:
     return descriptor
 
 
-def _walk(stack: ExitStack, descriptor: int, prefix: str) -> Iterator[_Entry]:
+def _walk(stack: ExitStack, descriptor: int, prefix: str, folders: Iterator[int]) -> Iterator[_Entry]:
+    """Every file below an open directory; `folders` runs out when there are too many directories."""
     with os.scandir(descriptor) as found:
         for entry in found:
             path = prefix + entry.name
@@ -204,7 +206,9 @@ def _walk(stack: ExitStack, descriptor: int, prefix: str) -> Iterator[_Entry]:
                 raise _is_symlink(path)
             if entry.is_dir(follow_symlinks=False):
                 check_folder(path)
-                yield from _walk(stack, _open_directory(stack, entry.name, descriptor), f"{path}/")
+                if next(folders, None) is None:
+                    raise _too_many_folders()
+                yield from _walk(stack, _open_directory(stack, entry.name, descriptor), f"{path}/", folders)
             else:
                 state = entry.stat(follow_symlinks=False)
                 if not stat.S_ISREG(state.st_mode):
@@ -303,6 +307,10 @@ def _is_symlink(path: str) -> FilesMismatch:
 
 def _not_regular(path: str) -> FilesMismatch:
     return FilesMismatch("the adapter has something that is no file", expected="regular files", found=path)
+
+
+def _too_many_folders() -> FormatError:
+    return FormatError("the adapter has too many directories", expected=f"at most {limits.MAX_FOLDERS}")
 
 
 def _too_large(total: int) -> FormatError:

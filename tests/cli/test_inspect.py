@@ -10,7 +10,7 @@ import pytest
 
 from mutate import mutated
 from skillwarrant_cli.commands.inspect import FIELDS
-from skillwarrant_format.bundle import RawBundle
+from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
 
 LOUD = "NOT VERIFIED: this is what the bundle claims. Nothing was checked."
 
@@ -19,6 +19,13 @@ def test_it_says_first_that_nothing_is_verified_and_last_how_to(run, signed):
     lines = run("inspect", signed.adapter).stdout.splitlines()
     assert lines[0] == LOUD
     assert lines[-1].startswith("To check it: skillwarrant verify DIR --identity WHO-YOU-EXPECT")
+
+
+def test_a_bundle_that_is_a_fifo_is_refused_and_not_waited_for(run, tmp_path):
+    os.mkfifo(tmp_path / BUNDLE_NAME)
+    result = run("inspect", tmp_path)
+    assert result.exit_code == 1
+    assert "no regular file" in result.stderr
 
 
 def test_it_shows_who_what_for_which_base_where_logged_and_until_when(run, world):

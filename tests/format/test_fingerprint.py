@@ -256,6 +256,13 @@ def test_weights_that_are_there_twice_are_refused(model: Path) -> None:
         fingerprint_directory(model)
 
 
+def test_weights_that_are_a_fifo_are_refused_and_not_waited_for(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    os.mkfifo(model / "model.safetensors")
+    with pytest.raises(FormatError, match="no regular file"):
+        fingerprint_directory(model)
+
+
 def test_pickled_weights_are_refused_with_the_way_to_convert_them(model: Path) -> None:
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     with pytest.raises(FormatError, match=r"pytorch_model\.bin.*save_pretrained"):

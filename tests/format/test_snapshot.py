@@ -243,6 +243,14 @@ def test_names_that_differ_only_in_case_are_refused(adapter: Path) -> None:
     assert "differ only in case" in refusal(adapter, FormatError)
 
 
+def test_more_directories_than_can_be_held_open_are_a_no_and_not_an_error_of_the_system(adapter: Path) -> None:
+    for number in range(limits.MAX_FOLDERS):
+        (adapter / f"folder-{number}").mkdir()
+    Snapshot.read(adapter)
+    (adapter / "folder-0" / "one-more").mkdir()
+    assert "too many directories" in refusal(adapter, FormatError)
+
+
 def test_too_many_files_and_too_many_bytes_are_refused(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_FILES", 2)
     assert "too many files" in refusal(adapter, FormatError)
