@@ -168,6 +168,10 @@ def test_versions_are_those_of_the_deployment_where_it_names_them(run, world):
     assert "[requires.met]" in run(*verify).stderr
     assert run(*verify, "--package", "peft=99.1").exit_code == 0
     assert run(*verify, "--package", "peft").exit_code == 2
+    assert run(*verify, "--package", "PEFT=99.1").exit_code == 0
+    world.sign('\n[requires]\npeft = ">=0.1"\n')
+    assert run(*verify).exit_code == 0
+    assert run(*verify, "--package", "Peft=0.0.1").exit_code == 1  # and never what is installed here instead
 
 
 def test_a_hazard_is_loud_without_a_policy_and_refused_by_one(run, world):

@@ -72,7 +72,7 @@ class Signature:
 class Verified:
     """A skill manifest of which everything in this module's docstring holds. Built by `verify` only.
 
-    `dataclasses.replace` and a constructor call without this module's seal raise TypeError.
+    `dataclasses.replace` and a constructor call without this module's seal fail.
     """
 
     statement: Statement

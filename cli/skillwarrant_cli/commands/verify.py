@@ -137,13 +137,20 @@ def _demand(policy: Path | None, identity: str | None, issuer: str | None, place
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    found = dict(package.partition("=")[::2] for package in packages)
-    for name, version in found.items():
+    found = {}
+    for package in packages:
+        name, _, version = package.partition("=")
         if not name or not version:
-            raise UsageError(
-                "a package has no version", expected="--package NAME=VERSION", found=f"{name}={version}"
-            )
+            raise UsageError("a package has no version", expected="--package NAME=VERSION", found=package)
+        found[_normal(name)] = version
     return found
+
+
+def _normal(name: str) -> str:
+    """One package, one spelling (PEP 503), as in a manifest: another would leave what is installed here to count."""
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(name)
 
 
 def _known_base(base: Path | None, base_fingerprint: str | None) -> Fingerprint | None:
