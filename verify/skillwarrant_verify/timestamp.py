@@ -70,4 +70,5 @@ def _invalid(reason: str) -> SignatureInvalid:
         "a timestamp in the bundle does not verify",
         expected="one over this signature by a timestamp authority of the trust root",
         found=reason,
+        fix="If another Sigstore instance signed it, name that instance's trust root; else do not use it.",
     )

@@ -348,7 +348,7 @@ def a_bundle_that_is_a_symlink(world):
     return verify(world)
 
 
-@case(3, "cannot read the bundle")
+@case(1, "the bundle is no regular file")
 def a_bundle_that_is_a_directory(world):
     world.bundle.unlink()
     world.bundle.mkdir()
