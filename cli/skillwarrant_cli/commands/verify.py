@@ -147,7 +147,7 @@ def _versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def _normal(name: str) -> str:
-    """One package, one spelling (PEP 503), as in a manifest: another would leave what is installed here to count."""
+    """One package, one spelling (PEP 503), as in a manifest: by another, what is installed here would count."""
     from packaging.utils import canonicalize_name
 
     return canonicalize_name(name)
