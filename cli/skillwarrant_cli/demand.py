@@ -39,6 +39,8 @@ _ALWAYS: Final = frozenset(
     }
 )
 _WHERE: Final = frozenset({"environment.allowed", "region.allowed", "operator.allowed", "prompt.allowed"})
+_NEEDS_A_MODEL: Final = "composition.allowed"
+_COMPANY: Final = "other skills on the same model: verify_and_load sees them"
 _NOT_MY_POLICY: Final = "If that is whom you trust, name it with --identity and --issuer."
 
 
@@ -94,7 +96,8 @@ class PolicyDemand:
 
     def judge(self, given: Given) -> Judgement:
         decision = decide(self.policy, given.facts(self.context)).require().decision
-        return Judgement(checked=decision.checked, unchecked=(), policy=decision.policy)
+        checked = tuple(finding for finding in decision.checked if finding.code != _NEEDS_A_MODEL)
+        return Judgement(checked=checked, unchecked=(_COMPANY,), policy=decision.policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,7 @@ class SignerDemand:
             "" if self.context else "where it is used: give --environment",
             f"THE ADAPTER'S HAZARDS: {', '.join(hazards)}" if hazards else "",
             "your policy (policy class, hazards, age, versions): give --policy FILE",
+            _COMPANY,
         )
         return tuple(line for line in lines if line)
 

@@ -94,7 +94,7 @@ _TRUST_OPTIONS = (
         "--trust-max-age",
         "max_age",
         metavar="DAYS",
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=1, max=36_500),
         help="Refuse to use a trust root that was retrieved longer ago.",
     ),
 )

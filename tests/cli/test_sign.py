@@ -114,3 +114,15 @@ def test_a_person_at_a_terminal_is_asked_to_sign_in(world):
     os.close(theirs)
     assert done.returncode == 3
     assert done.stderr.startswith("Sign in with your browser: the identity that you choose there signs.\n")
+
+
+def test_a_manifest_that_is_expired_already_is_not_signed(run, world, tmp_path):
+    world.bundle.unlink()
+    text = world.skill.read_text()
+    assert "[deployment]" in text
+    past = tmp_path / "past.skill.toml"
+    past.write_text(text.replace("[deployment]", "[deployment]\nnot_after = 2020-01-01T00:00:00Z"))
+    result = run("sign", world.adapter, "--skill", past, *world.signs)
+    assert result.exit_code == 2
+    assert "not_after" in result.stderr
+    assert not world.bundle.exists()

@@ -171,7 +171,7 @@ def test_the_bundle_of_another_adapter_is_refused(world: World, log: Path) -> No
     other = world.signed("other", seed=2)
     with pytest.raises(DigestMismatch):
         world.gate(log).activate(
-            llama(), world.adapter, context=PRODUCTION, manifest=other / "skillwarrant.sigstore.json"
+            llama(), world.adapter, context=PRODUCTION, manifest=str(other / "skillwarrant.sigstore.json")
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,16 @@ def test_a_policy_damaged_anywhere_is_refused_or_still_demands_a_publisher(index
     assert policy.publishers
     assert policy.environments
     assert policy.policy_classes
+
+
+@pytest.mark.parametrize("key", ["environments", "policy_classes", "publishers"])
+@pytest.mark.parametrize("value", [(), "production", None, ["production"]])
+def test_a_policy_built_by_hand_demands_something_too(key: str, value: object) -> None:
+    with pytest.raises(PolicyError, match=f"policy.{key} demands nothing"):
+        replace(parse(GOOD), **{key: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [(), "acme/*", None])
+def test_a_publisher_built_by_hand_names_its_skills_too(value: object) -> None:
+    with pytest.raises(PolicyError, match="names no skill"):
+        replace(parse(GOOD).publishers[0], skills=value)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from skillwarrant_verify.companions import companions_of, remember
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Allowed
-from skillwarrant_verify.fetch import AdapterSource, config_of, fetch, manifest_bytes
+from skillwarrant_verify.fetch import AdapterSource, BundleSource, config_of, fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.requires import installed_versions
@@ -63,7 +63,7 @@ def verify_and_load(
     *,
     policy: Policy | str | os.PathLike[str],
     context: Context,
-    manifest: Path | bytes | None = None,
+    manifest: BundleSource | None = None,
     trust_root: TrustRoot | None = None,
     log: Path | None = None,
     adapter_name: str = "default",
@@ -157,7 +157,7 @@ class Gate:
         adapter: AdapterSource,
         *,
         context: Context,
-        manifest: Path | bytes | None = None,
+        manifest: BundleSource | None = None,
         options: LoadOptions | None = None,
     ) -> PeftModel:
         """One activation, from bytes to an active adapter, or a refusal. See `verify_and_load`.
@@ -182,7 +182,7 @@ class Gate:
             return self._conclude(attempt, loaded)
 
     def _judge(
-        self, attempt: Attempt, model: torch.nn.Module, adapter: AdapterSource, manifest: Path | bytes | None
+        self, attempt: Attempt, model: torch.nn.Module, adapter: AdapterSource, manifest: BundleSource | None
     ) -> _Judged:
         """Everything that can say no, before anything touches the model."""
         try:

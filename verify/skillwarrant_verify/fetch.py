@@ -16,9 +16,10 @@ from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable
 from skillwarrant_format.hashing import Progress
 from skillwarrant_format.snapshot import Snapshot
 
-__all__ = ["AdapterSource", "config_of", "fetch", "manifest_bytes", "read_bundle"]
+__all__ = ["AdapterSource", "BundleSource", "config_of", "fetch", "manifest_bytes", "read_bundle"]
 
 AdapterSource = str | os.PathLike[str] | Snapshot
+BundleSource = str | os.PathLike[str] | bytes
 
 
 def fetch(adapter: AdapterSource, *, progress: Progress | None = None) -> Snapshot:
@@ -60,7 +61,7 @@ def config_of(snapshot: Snapshot) -> AdapterConfig:
     return AdapterConfig.parse(file.data)
 
 
-def manifest_bytes(snapshot: Snapshot, manifest: Path | bytes | None) -> bytes:
+def manifest_bytes(snapshot: Snapshot, manifest: BundleSource | None) -> bytes:
     """The bundle: the one that is given, else the one beside the adapter.
 
     Raises:
@@ -79,7 +80,7 @@ def manifest_bytes(snapshot: Snapshot, manifest: Path | bytes | None) -> bytes:
                 fix="Ask its publisher to run `skillwarrant sign`; without a warrant it is not loaded.",
             )
         return snapshot.bundle
-    return read_bundle(manifest)
+    return read_bundle(Path(manifest))
 
 
 def read_bundle(path: Path) -> bytes:

@@ -42,6 +42,10 @@ class PublisherRule:
     skills: tuple[str, ...]
     base_models: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.skills, tuple) or not self.skills or not isinstance(self.base_models, tuple):
+            raise PolicyError("publishers.skills names no skill", expected="a tuple with at least one pattern")
+
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         only(fields, "issuer", "identity", "skills", "base_models")
@@ -94,6 +98,12 @@ class Policy:
     not_after: datetime | None = None
     allow_hazards: tuple[str, ...] = ()
     measure: Measure = "every-load"
+
+    def __post_init__(self) -> None:
+        """One that demands nothing cannot be built, by hand either."""
+        for key in ("environments", "policy_classes", "publishers"):
+            if not isinstance(found := getattr(self, key), tuple) or not found:
+                raise PolicyError(f"policy.{key} demands nothing", expected="a tuple with at least one item")
 
     @classmethod
     def load(cls, path: Path) -> Self:

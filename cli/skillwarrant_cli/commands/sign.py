@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -99,9 +100,19 @@ def _statement(directory: Path, skill_path: Path | None, base: Path | None) -> S
     with progress.hashing("reading the adapter") as callback:
         adapter = read_adapter(directory, progress=callback)
     skill = SkillToml.load(skill_path or default_path(directory))
+    _check_window(skill.deployment.not_after)
     with progress.hashing("measuring the base model") as callback:
         bases = measure_bases(skill, directory=base, progress=callback)
     return build(adapter, skill, bases)
+
+
+def _check_window(not_after: datetime | None) -> None:
+    if not_after is not None and not_after <= datetime.now(UTC):
+        raise UsageError(
+            "the manifest would be expired before anybody reads it",
+            expected="deployment.not_after in the future",
+            found=not_after.isoformat(),
+        )
 
 
 def _credential(token_file: Path | None, trust_config: Path | None, *, browser: bool) -> Credential:
