@@ -23,10 +23,25 @@ _HOMES = {
     "verify_and_load": "activate",
 }
 
+_LOADING = frozenset({"peft", "safetensors", "torch", "transformers"})
+
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        from importlib import import_module
+    """Raises Unavailable where loading is asked for and its packages are not installed."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
+    try:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _LOADING:
+            raise
+        from skillwarrant_format.errors import Unavailable
+
+        raise Unavailable(
+            "loading is not installed",
+            expected="the packages of skillwarrant's load extra",
+            found=f"no module {error.name}",
+            fix="pip install 'skillwarrant[load]'",
+        ) from error
