@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from skillwarrant_format.durable import sync_directory
 from skillwarrant_format.errors import Unavailable, UsageError
 
 __all__ = ["create", "replace"]
@@ -33,7 +34,7 @@ def replace(path: Path, data: bytes) -> None:
         except OSError:
             part.unlink()
             raise
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise Unavailable(f"cannot write {path}", found=error.strerror) from error
 
@@ -47,7 +48,7 @@ def create(path: Path, data: bytes) -> None:
     """
     try:
         _write_new(path, data)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         raise UsageError(f"{path} is already there", fix="Edit it, or name another file.") from None
     except OSError as error:
@@ -64,11 +65,3 @@ def _write_new(path: Path, data: bytes) -> None:
     except BaseException:  # Ctrl-C too
         path.unlink()
         raise
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

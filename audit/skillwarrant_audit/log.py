@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol, Self
 
 from skillwarrant_audit.framing import MAGIC, MAX_FRAME, Record, TornTail, check_magic, frame, scan
-from skillwarrant_audit.log_file import locked_for_writing, opened_for_reading, sync, sync_directory
+from skillwarrant_audit.log_file import locked_for_writing, opened_for_reading, sync
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
+from skillwarrant_format.durable import sync_directory
 from skillwarrant_format.errors import AuditError
 
 __all__ = ["GENESIS", "FileLog", "Log", "MakeLeaf", "Position", "Record", "TornTail", "read_records"]

@@ -18,7 +18,7 @@ from typing import Final
 from skillwarrant_audit.process_lock import PROCESS_LOCK
 from skillwarrant_format.errors import AuditError
 
-__all__ = ["LOCK_SECONDS", "locked_for_writing", "opened_for_reading", "sync", "sync_directory"]
+__all__ = ["LOCK_SECONDS", "locked_for_writing", "opened_for_reading", "sync"]
 
 LOCK_SECONDS: Final = 30.0  # an append takes milliseconds: whoever holds the lock this long is stopped or stuck
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must be refused, not waited for
@@ -62,15 +62,6 @@ def opened_for_reading(path: Path) -> Iterator[tuple[int, int]]:
             yield descriptor, size
     except OSError as error:
         raise _cannot("read", path, error) from error
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from skillwarrant_audit import signing
-from skillwarrant_audit.log_file import sync_directory
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope
+from skillwarrant_format.durable import sync_directory
 from skillwarrant_format.errors import AuditError
 
 __all__ = ["RESTORE_KEY", "OperatorKey", "write_new"]

@@ -15,11 +15,11 @@ from typing import Final
 from skillwarrant_audit import signing
 from skillwarrant_audit.fit import fitted
 from skillwarrant_audit.log import FileLog, Log, MakeLeaf, Position
-from skillwarrant_audit.log_file import sync_directory
 from skillwarrant_audit.observer import ObserverKey
 from skillwarrant_audit.operator_key import RESTORE_KEY, OperatorKey, write_new
 from skillwarrant_audit.process_lock import PROCESS_LOCK
 from skillwarrant_format.digest import Digest
+from skillwarrant_format.durable import sync_directory
 from skillwarrant_format.errors import AuditError, FormatError
 from skillwarrant_format.fields import format_time, parse_time
 from skillwarrant_format.observation import Observation, Place

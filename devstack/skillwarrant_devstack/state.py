@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from skillwarrant_devstack.keys import Instance
+from skillwarrant_format.durable import sync_directory
 from skillwarrant_format.errors import AuditError, FormatError, Unavailable, UsageError
 
 __all__ = ["BANNER", "State", "write_file"]
@@ -165,17 +166,9 @@ def write_file(path: Path, data: bytes, *, mode: int = PUBLIC_FILE) -> None:
             file.flush()
             os.fsync(fd)
         part.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise Unavailable(f"cannot write {path}", found=str(error)) from error
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _refuse_shared(path: Path) -> None:

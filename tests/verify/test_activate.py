@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import os
 import signal
 import subprocess
@@ -485,9 +485,20 @@ def test_a_model_that_is_no_model_is_a_misuse_and_no_verdict(world: World, log: 
         world.gate(log).activate("a string", world.adapter, context=PRODUCTION)  # type: ignore[arg-type]
 
 
-def test_without_skillwarrant_peft_works_as_before(world: World) -> None:
-    model = copy.deepcopy(llama())
-    assert torch.equal(
-        logits(PeftModel.from_pretrained(model, world.adapter)),
-        logits(PeftModel.from_pretrained(llama(), world.adapter)),
-    )
+def test_peft_itself_gives_the_same_with_skillwarrant_in_the_process_as_without(world: World, log: Path) -> None:
+    """The plain run is a process that never imports us; here a gate has been at work before PEFT is used again."""
+    plain = """
+import hashlib, sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval(), sys.argv[2])
+with torch.no_grad():
+    logits = model(torch.arange(12).reshape(1, 12)).logits
+assert not [name for name in sys.modules if name.startswith("skillwarrant")]
+print(hashlib.sha256(logits.numpy().tobytes()).hexdigest())
+"""
+    command = [sys.executable, "-c", plain, str(world.base), str(world.adapter)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    world.gate(log).activate(llama(), world.adapter, context=PRODUCTION)
+    with_us = logits(PeftModel.from_pretrained(llama(), world.adapter))
+    assert hashlib.sha256(with_us.numpy().tobytes()).hexdigest() == done.stdout.strip()

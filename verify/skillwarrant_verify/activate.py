@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from skillwarrant_audit.recorder import Recorder
+from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import UsageError, WrongBase
 from skillwarrant_format.snapshot import Snapshot
@@ -25,7 +26,7 @@ from skillwarrant_verify.companions import companions_of, remember
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Allowed
-from skillwarrant_verify.fetch import AdapterSource, BundleSource, config_of, fetch, manifest_bytes
+from skillwarrant_verify.fetch import AdapterSource, BundleSource, fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.requires import installed_versions
@@ -86,7 +87,8 @@ def verify_and_load(
             `PeftModel.from_pretrained`.
 
     Returns:
-        The model with the adapter active, loaded from the very bytes that were verified.
+        The model with the adapter on it, loaded from the very bytes that were verified. A first adapter is active;
+        on a `PeftModel` the one that was active stays so, as with PEFT's `load_adapter`.
 
     Raises:
         VerificationError, FormatError, PolicyDenied: refused; the model is as it was.
@@ -194,7 +196,7 @@ class Gate:
             attempt.base, attempt.alterations = measured.fingerprint, measured.alterations
             facts = Facts(
                 verified=attempt.verified,
-                config=config_of(snapshot),
+                config=AdapterConfig.parse(snapshot.config.data),
                 base=measured.fingerprint,
                 companions=companions_of(model),
                 context=attempt.context,

@@ -9,14 +9,12 @@ import os
 from pathlib import Path
 
 from skillwarrant_format import limits
-from skillwarrant_format.adapter_config import AdapterConfig
-from skillwarrant_format.adapter_files import CONFIG_NAME
 from skillwarrant_format.bundle import BUNDLE_NAME
 from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable, UsageError
 from skillwarrant_format.hashing import Progress
 from skillwarrant_format.snapshot import Snapshot
 
-__all__ = ["AdapterSource", "BundleSource", "config_of", "fetch", "manifest_bytes", "read_bundle"]
+__all__ = ["AdapterSource", "BundleSource", "fetch", "manifest_bytes", "read_bundle"]
 
 AdapterSource = str | os.PathLike[str] | Snapshot
 BundleSource = str | os.PathLike[str] | bytes
@@ -47,18 +45,6 @@ def fetch(adapter: AdapterSource, *, progress: Progress | None = None) -> Snapsh
             "huggingface_hub.snapshot_download(REPO, revision=COMMIT, local_dir=DIR).",
         )
     return Snapshot.read(path, progress=progress)
-
-
-def config_of(snapshot: Snapshot) -> AdapterConfig:
-    """The adapter's configuration, from the bytes in the snapshot.
-
-    Raises:
-        FormatError: there is none, or it is not one that PEFT would write.
-    """
-    file = snapshot.files.get(CONFIG_NAME)
-    if file is None:
-        raise FormatError("the adapter has no configuration", expected=CONFIG_NAME, found=snapshot.source)
-    return AdapterConfig.parse(file.data)
 
 
 def manifest_bytes(snapshot: Snapshot, manifest: BundleSource | None) -> bytes:

@@ -180,7 +180,8 @@ def _gather(
 ) -> Given:
     from skillwarrant_cli.demand import Given
     from skillwarrant_cli.group import OWN_PROCESS
-    from skillwarrant_verify.fetch import config_of, fetch, manifest_bytes
+    from skillwarrant_format.adapter_config import AdapterConfig
+    from skillwarrant_verify.fetch import fetch, manifest_bytes
     from skillwarrant_verify.signature import verify
     from skillwarrant_verify.verify_only import import_sigstore
 
@@ -193,7 +194,13 @@ def _gather(
     now = datetime.now(UTC)
     verified = verify(snapshot, manifest, root, now=now)
     measured = _measure(base) if isinstance(base, Path) else base
-    return Given(verified=verified, config=config_of(snapshot), base=measured, now=now, packages=versions)
+    return Given(
+        verified=verified,
+        config=AdapterConfig.parse(snapshot.config.data),
+        base=measured,
+        now=now,
+        packages=versions,
+    )
 
 
 def _measure(directory: Path) -> Fingerprint:
