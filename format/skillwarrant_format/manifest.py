@@ -14,7 +14,7 @@ from skillwarrant_format.adapter_files import check_names
 from skillwarrant_format.bundle import BUNDLE_NAME
 from skillwarrant_format.errors import FormatError, WrongPredicate
 from skillwarrant_format.fields import Fields, present
-from skillwarrant_format.manifest_facts import AdapterFacts, BaseModel, Publisher, Skill
+from skillwarrant_format.manifest_facts import AdapterFacts, BaseModel, Cast, Publisher, Skill
 from skillwarrant_format.manifest_terms import Composition, Deployment, Evidence, TrainingData, parse_ranges
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.statement import Statement, Subject, read_predicate_type
@@ -24,6 +24,7 @@ __all__ = [
     "PREDICATE_TYPE",
     "AdapterFacts",
     "BaseModel",
+    "Cast",
     "Composition",
     "Deployment",
     "Evidence",
@@ -89,9 +90,7 @@ class SkillManifest:
             evidence=tuple(Evidence.parse(item) for item in _some(fields, "evidence")),
         )
         fields.refuse_lookalikes()
-        digests = [base.fingerprint for base in manifest.base_models]
-        if len(set(digests)) != len(digests):
-            raise FormatError("predicate.baseModels names one fingerprint twice")
+        _check_bases(manifest.base_models)
         return manifest
 
     def to_json(self) -> JsonObject:
@@ -140,6 +139,16 @@ def _check_subjects(statement: Statement) -> None:
         raise FormatError(
             "a subject has the bundle's own name, and no bundle holds its own digest", found=BUNDLE_NAME
         )
+
+
+def _check_bases(bases: tuple[BaseModel, ...]) -> None:
+    """What a base measures says which one it is, and in which form: never two."""
+    digests = [fingerprint for base in bases for fingerprint in base.fingerprints]
+    if len(set(digests)) != len(digests):
+        raise FormatError("predicate.baseModels names one fingerprint twice")
+    for index, base in enumerate(bases):
+        if len({cast.dtype for cast in base.casts}) != len(base.casts):
+            raise FormatError(f"predicate.baseModels[{index}].casts names one dtype twice")
 
 
 def _some(fields: Fields, key: str) -> list[Fields]:

@@ -6,7 +6,7 @@ Nothing here reads files or decides anything; `manifest` is the whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Literal, Self, cast
 
 from skillwarrant_format import limits
 from skillwarrant_format.fields import Fields, present
@@ -14,9 +14,11 @@ from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.names import LABEL, SEMVER, SKILL_NAME
 from skillwarrant_format.strict_json import JsonObject
 
-__all__ = ["AdapterFacts", "BaseModel", "Publisher", "Skill"]
+__all__ = ["AdapterFacts", "BaseModel", "Cast", "Publisher", "Skill"]
 
 KINDS: Final = ("peft-adapter",)  # `tool` and `retriever` are reserved and refused today
+CAST_DTYPES: Final = ("bfloat16", "float16", "float32")
+CAST_KINDS: Final = ("exact", "rounded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +116,37 @@ class AdapterFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """A base model in another floating-point dtype: what it measures after `model.to(dtype)`.
+
+    Args:
+        dtype: one of `CAST_DTYPES`, by torch's name.
+        kind: `exact` where casting back gives every bit of the reference again, else `rounded`.
+        fingerprint: of the cast weights.
+    """
+
+    dtype: str
+    kind: Literal["exact", "rounded"]
+    fingerprint: Fingerprint
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(
+            dtype=fields.choice("dtype", CAST_DTYPES),
+            kind=cast('Literal["exact", "rounded"]', fields.choice("kind", CAST_KINDS)),
+            fingerprint=Fingerprint.parse(fields.object("fingerprint")),
+        )
+
+    def to_json(self) -> JsonObject:
+        return present(dtype=self.dtype, kind=self.kind, fingerprint=self.fingerprint.to_json())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
     """One base model that the skill is vouched for, by what its weights measure.
 
-    `name` and `revision` are labels for people; `fingerprint` is what is compared.
+    `name` and `revision` are labels for people; `fingerprint` is what is compared. `casts` are the same weights in
+    other dtypes that the skill is vouched for as well, at most one for each dtype.
     """
 
     name: str
@@ -127,10 +156,13 @@ class BaseModel:
     fingerprint: Fingerprint
     revision: str | None = None
     quantization: str | None = None
+    casts: tuple[Cast, ...] = ()
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
+        casts = fields.maybe("casts", lambda key: fields.objects(key, least=1, most=len(CAST_DTYPES))) or ()
         return cls(
+            casts=tuple(Cast.parse(item) for item in casts),
             name=fields.text("name"),
             architecture=fields.text("architecture"),
             parameters=fields.integer("parameters", least=1),
@@ -149,4 +181,10 @@ class BaseModel:
             dtype=self.dtype,
             quantization=self.quantization,
             fingerprint=self.fingerprint.to_json(),
+            casts=[item.to_json() for item in self.casts],
         )
+
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Everything it may measure: itself, then its casts."""
+        return (self.fingerprint, *(item.fingerprint for item in self.casts))

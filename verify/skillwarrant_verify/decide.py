@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from skillwarrant_verify import rules_origin, rules_place  # noqa: F401  # importing them registers the rules
+# Importing them registers the rules, in this order.
+from skillwarrant_verify import rules_origin  # noqa: F401
+
+# isort: split
+from skillwarrant_verify import rules_base, rules_place  # noqa: F401
 from skillwarrant_verify.decision import Decision, Finding
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy

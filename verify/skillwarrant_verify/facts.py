@@ -16,7 +16,27 @@ from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.signature import Verified
 
-__all__ = ["Facts"]
+__all__ = ["AuthorisedBase", "Facts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorisedBase:
+    """A base model of the manifest, recognised.
+
+    Args:
+        form: empty for the reference itself, else which cast of it: `cast to float16, rounded`.
+    """
+
+    base: BaseModel
+    form: str = ""
+
+    @property
+    def name(self) -> str:
+        """The publisher's label for the model."""
+        return self.base.name
+
+    def __str__(self) -> str:
+        return f"{self.base.name}, {self.form}" if self.form else self.base.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +86,12 @@ class Facts:
             "manifest": None if manifest is None else Digest.of(canonical(manifest.to_json())).hex,
         }
 
-    def authorised_base(self) -> BaseModel | None:
-        """The manifest's entry for the measured base, if there is one."""
+    def authorised_base(self) -> AuthorisedBase | None:
+        """The manifest's entry for the measured base, if there is one, and the form that it measures as."""
         for base in self.verified.manifest.base_models:
             if base.fingerprint == self.base:
-                return base
+                return AuthorisedBase(base=base)
+            for cast in base.casts:
+                if cast.fingerprint == self.base:
+                    return AuthorisedBase(base=base, form=f"cast to {cast.dtype}, {cast.kind}")
         return None

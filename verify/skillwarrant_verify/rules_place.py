@@ -1,4 +1,4 @@
-"""Rules about where an adapter is to be used: base model, company, deployment, now. Pure: time is an input."""
+"""Rules about where an adapter is to be used: company, deployment, now. Pure: time is an input."""
 
 from __future__ import annotations
 
@@ -12,50 +12,6 @@ from skillwarrant_verify.requirement import any_of, listed, no, proves, within, 
 from skillwarrant_verify.requires import unmet_ranges
 
 __all__: list[str] = []  # importing this module registers its rules
-
-
-@proves("base.matches")
-def _base_matches(_: Policy, facts: Facts) -> Finding:
-    code, path = "base.matches", "base.fingerprint"
-    bases = facts.verified.manifest.base_models
-    if facts.base is None:
-        return Finding(
-            code=code,
-            outcome="not-checked",
-            message="no base model was measured",
-            path=path,
-            fix="Give the base model, its directory or its fingerprint.",
-        )
-    base = facts.authorised_base()
-    if base is None:
-        return no(
-            code,
-            "the base model is not one the publisher vouches for",
-            path,
-            expected=any_of(tuple(f"{base.name} ({base.fingerprint.digest.short}…)" for base in bases)),
-            found=f"a model that measures {facts.base.digest.short}…",
-            fix="Load the base model that the manifest names, or ask the publisher to vouch for yours.",
-        )
-    return yes(code, f"the base model measures as {base.name}", path)
-
-
-@proves("base.allowed")
-def _base_allowed(policy: Policy, facts: Facts) -> Finding:
-    code, path = "base.allowed", "base.fingerprint"
-    if not policy.bases:
-        return yes(code, "the policy leaves the base model to the publisher", path)
-    if facts.base is None:
-        return Finding(code=code, outcome="not-checked", message="no base model was measured", path=path)
-    for allowed in policy.bases:
-        if allowed.fingerprint == facts.base:
-            return yes(code, f"the policy allows {allowed.name}", path)
-    return no(
-        code,
-        "the policy does not allow this base model",
-        path,
-        expected=any_of(tuple(f"{item.name} ({item.fingerprint.digest.short}…)" for item in policy.bases)),
-        found=f"{facts.base.digest.short}…",
-    )
 
 
 @proves("composition.allowed")
