@@ -108,8 +108,8 @@ def figures(rounds: int = 7) -> list[Figure]:
                 )
             )
     for what, reuse, aim in (
-        ("measure a model in memory", False, 1.1),
-        ("measure it again, untouched", True, None),
+        ("measure a model in memory", "every-load", 1.1),
+        ("measure it again, untouched", "once-verified", None),
     ):
         found.append(
             compare(

@@ -183,14 +183,14 @@ def test_a_changed_base_measures_differently_and_the_old_measurement_no_longer_h
     assert before.still_holds(model)
     change(model)
     assert not before.still_holds(model)
-    assert measure(model, reuse=True).fingerprint != before.fingerprint
+    assert measure(model, reuse="once-verified").fingerprint != before.fingerprint
 
 
 def test_a_changed_computed_buffer_is_seen_apart_from_the_fingerprint() -> None:
     model = tiny.llama()
     before = measure(model)
     model.model.rotary_emb.inv_freq.mul_(2)
-    after = measure(model, reuse=True)
+    after = measure(model, reuse="once-verified")
     assert not before.still_holds(model)
     assert after.fingerprint == before.fingerprint
     assert after.buffers != before.buffers
@@ -212,10 +212,10 @@ def test_a_tensor_of_the_same_address_and_version_is_not_the_same_tensor() -> No
 
 def test_reuse_measures_once_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.llama()
-    first = measure(model, reuse=True)
+    first = measure(model, reuse="once-verified")
     monkeypatch.setattr(base, "hash_all", lambda *_: pytest.fail("hashed again"))
-    assert measure(model, reuse=True) is first
-    assert measure(tiny.attach(model), reuse=True) is first
+    assert measure(model, reuse="once-verified") is first
+    assert measure(tiny.attach(model), reuse="once-verified") is first
 
 
 def test_without_reuse_every_measurement_hashes_what_is_there() -> None:

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import torch
 from torch import nn
@@ -37,6 +37,8 @@ from skillwarrant_format.hashing import Progress, Source, hash_all
 from skillwarrant_verify.peft_adapter import BaseState, alterations, base_of
 
 __all__ = ["Measurement", "exclusive", "measure"]
+
+Measure = Literal["every-load", "once-verified", "sampled"]
 
 _CODES: Final = {name: code for code, name in TORCH_NAMES.items() if code != "F4"}
 _KEPT: weakref.WeakKeyDictionary[nn.Module, Measurement] = weakref.WeakKeyDictionary()
@@ -92,12 +94,14 @@ class Measurement:
         return live.keys() == self._witness.keys() and _untouched(self._witness, live)
 
 
-def measure(model: nn.Module, *, reuse: bool = False, progress: Progress | None = None) -> Measurement:
+def measure(
+    model: nn.Module, *, reuse: Measure = "every-load", progress: Progress | None = None
+) -> Measurement:
     """Measure the base model in memory, on any device, without copying it.
 
     Args:
         model: the model, or a `PeftModel` around it: adapters are no part of the measurement.
-        reuse: give the last measurement of this very model again, if it still holds.
+        reuse: whether the last measurement of this very model may be given again, if it still holds.
         progress: told (bytes hashed, bytes in total).
 
     Raises:
@@ -108,7 +112,7 @@ def measure(model: nn.Module, *, reuse: bool = False, progress: Progress | None 
     with exclusive(model):
         base = base_of(model)
         state = BaseState.of(base)
-        kept = _KEPT.get(base) if reuse else None
+        kept = None if reuse == "every-load" else _KEPT.get(base)
         if kept is None or not kept._holds(state):
             kept = _measure(base, state, progress)
             with _GUARD:
