@@ -1,7 +1,7 @@
 """`verify_and_load` as a whole, against `PeftModel.from_pretrained` of the same 80 MB LoRA.
 
 Ours is the whole product: files read and hashed, bundle and log verified, base compared (measured before, with
-`measure = "once"`), policy decided, intent and outcome signed and synced to disk, loaded, proved. The base model is
+`measure = "once-verified"`), policy decided, intent and outcome signed and synced to disk, loaded, proved. The base model is
 SmolLM2-135M's shape in float32 with random weights; files are in the page cache for both.
 
     python -m benchmarks.gate [--json FILE] [--rounds N]
@@ -32,7 +32,7 @@ name = "bench"
 revision = 1
 environments = ["production"]
 policy_classes = ["general"]
-measure = "once"
+measure = "once-verified"
 [[publishers]]
 issuer = "{issuer}"
 identity = "{identity}"

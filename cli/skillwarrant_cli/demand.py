@@ -20,7 +20,8 @@ from skillwarrant_verify.context import Context
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Finding
 from skillwarrant_verify.identity import IdentityPattern
-from skillwarrant_verify.policy import Policy, PublisherRule
+from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.policy_sections import PublisherRule
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.signature import Verified
 

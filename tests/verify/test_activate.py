@@ -271,7 +271,7 @@ def test_a_base_that_changes_while_the_adapter_is_loaded_is_noticed_and_the_adap
 
 
 def test_a_base_changed_between_two_activations_is_noticed_when_measured_once(world: World, log: Path) -> None:
-    gate, model = world.gate(log, 'measure = "once"'), llama()
+    gate, model = world.gate(log, 'measure = "once-verified"'), llama()
     loaded = gate.activate(model, world.adapter, context=PRODUCTION)
     with torch.no_grad():
         loaded.get_base_model().lm_head.weight.add_(1)
@@ -343,7 +343,7 @@ def test_an_adapter_name_that_is_taken_is_refused_and_the_first_stays(world: Wor
 
 
 def test_many_threads_on_one_gate_and_one_model_make_one_clean_log(world: World, log: Path) -> None:
-    gate = world.gate(log, 'measure = "once"')
+    gate = world.gate(log, 'measure = "once-verified"')
     model = gate.activate(llama(), world.adapter, context=PRODUCTION)
     damaged = world.copy(log.parent / "copy")
     flip_weight(damaged)

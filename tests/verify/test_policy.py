@@ -71,7 +71,7 @@ def test_a_policy_without_any_one_of_its_required_keys_is_refused(line: str) -> 
         ("revision = 3", 'revision = "3"', "whole number"),
         ("revision = 3", "revision = 3.0", "whole number|too small"),
         ("policy/v1", "policy/v2", "skillwarrant.dev/policy/v1"),
-        ("revision = 3", "revision = 3\nmeasure = 'never'", "every-load or once"),
+        ("revision = 3", "revision = 3\nmeasure = 'never'", "every-load or once-verified or sampled"),
         ("revision = 3", "revision = 3\nmax_age_days = 0", "at least 1"),
         ("revision = 3", "revision = 3\nbases = []", "1 to"),
         ("revision = 3", "revision = 3\nnot_after = 2027-01-01T00:00:00", "no UTC instant"),

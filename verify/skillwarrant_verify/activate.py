@@ -202,6 +202,7 @@ class Gate:
                 context=attempt.context,
                 now=self._clock(),
                 versions=installed_versions(name for name, _ in attempt.verified.manifest.requires),
+                alterations=measured.alterations,
             )
             attempt.decision = decide(self._policy, facts)
             allowed = attempt.decision.require()
@@ -250,11 +251,11 @@ class Gate:
         return loaded.model
 
     def _measure(self, model: torch.nn.Module) -> base.Measurement:
-        return base.measure(model, reuse=self._policy.measure == "once")
+        return base.measure(model, reuse=self._policy.measure)
 
     def _check_base(self, model: Any, before: base.Measurement) -> None:
         """The adapter may add to the model and change nothing of its base."""
-        after = base.measure(model, reuse=self._policy.measure == "once")
+        after = base.measure(model, reuse=self._policy.measure)
         if (after.fingerprint, after.buffers) != (before.fingerprint, before.buffers):
             raise WrongBase(
                 "loading the adapter changed the base model",

@@ -12,10 +12,17 @@ __all__ = ["Companion", "objection"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Companion:
-    """An adapter that is on the model already; `manifest` is None where it did not come through a gate."""
+    """An adapter that is on the model already, or comes onto it at the same moment.
+
+    Args:
+        adapter_name: its name on the model.
+        manifest: None where it did not come through a gate.
+        weight: with which it is mixed in; None: as it is, which counts as 1.
+    """
 
     adapter_name: str
     manifest: SkillManifest | None
+    weight: float | None = None
 
 
 def objection(newcomer: SkillManifest, companions: tuple[Companion, ...]) -> str | None:

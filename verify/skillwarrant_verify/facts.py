@@ -51,6 +51,8 @@ class Facts:
         context: where it is to be used.
         now: the host's time, UTC.
         versions: installed package -> version, for the manifest's `requires`; None where unknown.
+        alterations: hooks, patches and adapters on the base model, each as `kind: place`, as it was measured.
+        weight: with which the adapter is to be mixed in; None: as it is, which counts as 1.
     """
 
     verified: Verified
@@ -60,6 +62,8 @@ class Facts:
     context: Context
     now: datetime
     versions: Mapping[str, str] | None
+    alterations: tuple[str, ...] = ()
+    weight: float | None = None
 
     def digest(self) -> Digest:
         """SHA-256 of the canonical JSON of the inputs, so that a decision can be replayed."""
@@ -75,6 +79,8 @@ class Facts:
             "context": self.context.record(""),
             "now": format_time(self.now),
             "versions": versions,
+            "alterations": list(self.alterations),
+            "weight": _exact(self.weight),
         }
         return Digest.of(canonical(inputs))
 
@@ -84,6 +90,7 @@ class Facts:
         return {
             "adapterName": companion.adapter_name,
             "manifest": None if manifest is None else Digest.of(canonical(manifest.to_json())).hex,
+            "weight": _exact(companion.weight),
         }
 
     def authorised_base(self) -> AuthorisedBase | None:
@@ -95,3 +102,8 @@ class Facts:
                 if cast.fingerprint == self.base:
                     return AuthorisedBase(base=base, form=f"cast to {cast.dtype}, {cast.kind}")
         return None
+
+
+def _exact(weight: float | None) -> str | None:
+    """A weight in JSON, which has neither NaN nor infinities: those are inputs too, and refused by a rule."""
+    return None if weight is None else float(weight).hex()

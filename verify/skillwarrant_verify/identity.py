@@ -20,7 +20,7 @@ from typing import Final, Literal, NoReturn, Protocol, TypeAlias
 
 from skillwarrant_format.errors import PolicyError
 
-__all__ = ["IdentityPattern", "Kind", "Named"]
+__all__ = ["IdentityPattern", "Kind", "Named", "kind_of_name"]
 
 Kind: TypeAlias = Literal["uri", "email", "other"]
 MAX_LENGTH: Final = 2048  # characters: what an observation can hold
@@ -70,9 +70,7 @@ class IdentityPattern:
     @property
     def kind(self) -> Kind:
         """The kind of subject alternative name that can match."""
-        if _URI.match(self.identity):
-            return "uri"
-        return "email" if _EMAIL.fullmatch(self.identity) else "other"
+        return kind_of_name(self.identity)
 
     def matches(self, signer: Named) -> bool:
         """Whether this is the signer that is meant: same issuer, same kind of name, and the name itself."""
@@ -80,6 +78,13 @@ class IdentityPattern:
 
     def __str__(self) -> str:
         return f"{self.identity} ({self.issuer})"
+
+
+def kind_of_name(name: str) -> Kind:
+    """What a name is by its spelling alone."""
+    if _URI.match(name):
+        return "uri"
+    return "email" if _EMAIL.fullmatch(name) else "other"
 
 
 def _covers(pattern: str, identity: str) -> bool:

@@ -6,7 +6,7 @@ trust is required and non-empty: a policy that demands nothing cannot be built. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Self, cast
@@ -15,59 +15,23 @@ from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, PolicyError, Unavailable
 from skillwarrant_format.fields import Fields
-from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyUsed
 from skillwarrant_format.toml import only, parse_toml
-from skillwarrant_verify.identity import IdentityPattern
+from skillwarrant_verify.policy_sections import (
+    ALLOWABLE_HAZARDS,
+    ALTERATIONS,
+    AllowedBase,
+    CompositionRules,
+    OperatorRules,
+    PublisherRule,
+)
 
-__all__ = ["API_VERSION", "AllowedBase", "Measure", "Policy", "PublisherRule"]
+__all__ = ["API_VERSION", "Measure", "Policy"]
 
 API_VERSION: Final = "skillwarrant.dev/policy/v1"
 ENGINE: Final = "native/v1"
-Measure = Literal["every-load", "once"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublisherRule:
-    """One trusted publisher: whose certificate, and which skills and base models it may vouch for.
-
-    Args:
-        signer: exact issuer, and exact or anchored-glob identity.
-        skills: patterns of skill names; `*` stands for any characters but `/`.
-        base_models: patterns of the base model names the publisher may name; empty: any.
-    """
-
-    signer: IdentityPattern
-    skills: tuple[str, ...]
-    base_models: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.skills, tuple) or not self.skills or not isinstance(self.base_models, tuple):
-            raise PolicyError("publishers.skills names no skill", expected="a tuple with at least one pattern")
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        only(fields, "issuer", "identity", "skills", "base_models")
-        signer = IdentityPattern(issuer=fields.text("issuer"), identity=fields.text("identity", limit=2048))
-        return cls(
-            signer=signer,
-            skills=fields.texts("skills", least=1),
-            base_models=fields.maybe("base_models", lambda key: fields.texts(key, least=1)) or (),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllowedBase:
-    """A base model this deployment may run, by fingerprint; the name is for messages."""
-
-    name: str
-    fingerprint: Fingerprint
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        only(fields, "name", "fingerprint")
-        return cls(name=fields.text("name"), fingerprint=Fingerprint.from_text(fields.text("fingerprint")))
+Measure = Literal["every-load", "once-verified", "sampled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +45,11 @@ class Policy:
         bases: when not empty, the measured base must be one of them, whatever the manifest says.
         max_age_days: oldest manifest accepted, counted from the time its signature was made.
         not_before, not_after: when the policy itself is in force.
-        allow_hazards: codes of adapter configuration that this deployment accepts.
-        measure: `every-load` hashes the base before and after each load; `once` hashes it once per live model and
-            afterwards checks that its tensors are the same objects at the same version.
+        allow_hazards: codes of adapter configuration that this deployment accepts, and `non-finite` for weights.
+        allow_alterations: kinds of hooks, patches and foreign adapters that it accepts on the base model.
+        measure: how often the base is hashed in full, and what is compared instead.
+        composition: what may share a model.
+        operators: what must be known of who operates this deployment.
     """
 
     name: str
@@ -97,7 +63,10 @@ class Policy:
     not_before: datetime | None = None
     not_after: datetime | None = None
     allow_hazards: tuple[str, ...] = ()
+    allow_alterations: tuple[str, ...] = ()
     measure: Measure = "every-load"
+    composition: CompositionRules = field(default_factory=CompositionRules)
+    operators: OperatorRules = field(default_factory=OperatorRules)
 
     def __post_init__(self) -> None:
         """One that demands nothing cannot be built, by hand either."""
@@ -155,8 +124,13 @@ class Policy:
             max_age_days=fields.maybe("max_age_days", lambda key: fields.integer(key, least=1)),
             not_before=fields.maybe("not_before", fields.time),
             not_after=fields.maybe("not_after", fields.time),
-            allow_hazards=fields.maybe("allow_hazards", fields.texts) or (),
+            allow_hazards=_known(fields, "allow_hazards", ALLOWABLE_HAZARDS),
+            allow_alterations=_known(fields, "allow_alterations", ALTERATIONS),
             measure=_measure(fields),
+            composition=fields.maybe("composition", lambda key: CompositionRules.parse(fields.object(key)))
+            or CompositionRules(),
+            operators=fields.maybe("operators", lambda key: OperatorRules.parse(fields.object(key)))
+            or OperatorRules(),
         )
         if policy.not_before and policy.not_after and policy.not_before >= policy.not_after:
             raise FormatError("policy.not_before is not before policy.not_after")
@@ -180,12 +154,23 @@ _KEYS: Final = (
     "not_before",
     "not_after",
     "allow_hazards",
+    "allow_alterations",
     "measure",
+    "composition",
+    "operators",
 )
+_MEASURES: Final = ("every-load", "once-verified", "sampled")
 
 
 def _measure(fields: Fields) -> Measure:
-    found = fields.maybe("measure", fields.text) or "every-load"
-    if found not in ("every-load", "once"):
-        raise FormatError("policy.measure is unknown", expected="every-load or once", found=found)
+    found = fields.maybe("measure", lambda key: fields.choice(key, _MEASURES)) or "every-load"
     return cast("Measure", found)
+
+
+def _known(fields: Fields, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """A list of words that mean something: a misspelt one would allow nothing, and nobody would know."""
+    found = fields.maybe(key, fields.texts) or ()
+    for word in found:
+        if word not in known:
+            raise FormatError(f"{fields.at(key)} names something unknown", expected=" | ".join(known), found=word)
+    return found

@@ -57,7 +57,7 @@ def _region(_: Policy, facts: Facts) -> Finding:
 
 @proves("operator.allowed")
 def _operator(_: Policy, facts: Facts) -> Finding:
-    operators, found = facts.verified.manifest.deployment.operators, facts.context.operator
+    operators, found = facts.verified.manifest.deployment.operators, facts.context.operator_name
     finding = listed("operator.allowed", "context.operator", "operator", operators, found)
     if finding.outcome == "proved":
         return finding
