@@ -427,7 +427,7 @@ def test_what_is_on_record_names_no_operator_and_no_prompt(world: World, log: Pa
     statements = [record.statement.raw for record in report(log).observations]
     assert len(statements) == 3
     for statement in statements:
-        assert b"operatorSaltedSha256" in statement
+        assert b"saltedSha256" in statement
         assert b"alice" not in statement
         assert b"secret prompt" not in statement
 

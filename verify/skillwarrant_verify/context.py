@@ -60,9 +60,7 @@ class Context:
             _check_session(self.session)
         except FormatError as error:
             raise UsageError(error.message, expected=error.expected, found=error.found) from None
-        object.__setattr__(
-            self, "session", dict(self.session)
-        )  # what the caller changes later changes nothing here
+        object.__setattr__(self, "session", dict(self.session))  # a copy: nobody else changes it
 
     @property
     def operator_name(self) -> str | None:
