@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+from peft import PeftModel
 from torch import nn
 
 from skillwarrant_verify.base import measure
@@ -44,7 +45,7 @@ class Photo:
             tensors={name: tensor.detach().clone() for name, tensor in _tensors(model).items()},
             flags={name: _flags(module) for name, module in model.named_modules()},
             adapters={name: str(vars(config)) for name, config in configs.items()}
-            | {"active": list(getattr(model, "active_adapters", [])) if configs else []},
+            | {"active": list(model.active_adapters) if isinstance(model, PeftModel) else []},
             answers=logits(model),
         )
 
