@@ -14,6 +14,7 @@
     │   ├── WrongBase              the base model is not the one that was measured or authorised
     │   └── LoadMismatch           what got onto the model is not what was verified
     ├── PolicyDenied           the policy did not find proved what it requires (exit 1)
+    ├── NotWarranted           an adapter was to get onto a model past the gate (exit 1)
     ├── SigningRefused         a signing service answered no (exit 1)
     ├── UsageError             our caller's fault: arguments, skill.toml (exit 2)
     │   └── PolicyError            the policy document itself cannot be used
@@ -39,6 +40,7 @@ __all__ = [
     "LoadMismatch",
     "ManifestMissing",
     "NotLogged",
+    "NotWarranted",
     "PolicyDenied",
     "PolicyError",
     "SignatureInvalid",
@@ -180,6 +182,13 @@ class PolicyDenied(SkillwarrantError):
     def __str__(self) -> str:
         line = f"{self.message}: {self.found}"
         return f"{line}. {self.fix}" if self.fix else line
+
+
+class NotWarranted(SkillwarrantError):
+    """Enforcement is on in this process, and an adapter was to get onto a model past the gate."""
+
+    code = "warrant.missing"
+    exit_code = 1
 
 
 class SigningRefused(SkillwarrantError):

@@ -59,7 +59,7 @@ def test_the_exit_code_says_no_misuse_or_could_not_check_and_never_yes(cls: type
 def test_every_kind_of_no_exits_with_one_and_every_kind_of_unknown_with_three() -> None:
     by_code = {code: {cls.__name__ for cls in TREE if cls.exit_code == code} for code in (1, 2, 3)}
     verification = {cls.__name__ for cls in below(errors.VerificationError)}
-    assert by_code[1] == {"FormatError", "PolicyDenied", "SigningRefused", *verification}
+    assert by_code[1] == {"FormatError", "NotWarranted", "PolicyDenied", "SigningRefused", *verification}
     assert by_code[2] == {"UsageError", "PolicyError"}
     assert by_code[3] == {"SkillwarrantError", "TrustError", "Unavailable", "AuditError"}
 

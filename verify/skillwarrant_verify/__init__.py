@@ -6,20 +6,23 @@ used, so that a program which only reads a policy stays light.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from skillwarrant_verify.context import Context
 
 if TYPE_CHECKING:
     from skillwarrant_verify.activate import Gate, LoadOptions, verify_and_load
+    from skillwarrant_verify.enforcement import enforce
     from skillwarrant_verify.policy import Policy
 
-__all__ = ["Context", "Gate", "LoadOptions", "Policy", "verify_and_load"]
+__all__ = ["Context", "Gate", "LoadOptions", "Policy", "enforce", "verify_and_load"]
 
 _HOMES = {
     "Gate": "activate",
     "LoadOptions": "activate",
     "Policy": "policy",
+    "enforce": "enforcement",
     "verify_and_load": "activate",
 }
 
@@ -45,3 +48,9 @@ def __getattr__(name: str) -> object:
             found=f"no module {error.name}",
             fix="pip install 'skillwarrant[load]'",
         ) from error
+
+
+if os.environ.get("SKILLWARRANT_ENFORCE"):
+    from skillwarrant_verify.enforcement import enforce_if_asked
+
+    enforce_if_asked()
