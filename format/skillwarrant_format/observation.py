@@ -13,16 +13,29 @@ from typing import Final, Literal, Self, TypeAlias, cast, get_args
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import WrongPredicate
-from skillwarrant_format.fields import Fields, format_time
+from skillwarrant_format.fields import Fields, format_time, present
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.names import ACTIVATION
-from skillwarrant_format.observation_parts import Check, LogPlace, Outcome, Place, PolicyUsed, SkillSeen, TrustUsed
+from skillwarrant_format.observation_change import Change, Ended, Source
+from skillwarrant_format.observation_parts import (
+    BaseSeen,
+    Check,
+    LogPlace,
+    Outcome,
+    Place,
+    PolicyUsed,
+    SkillSeen,
+    TrustUsed,
+)
 from skillwarrant_format.statement import Statement, Subject
-from skillwarrant_format.strict_json import JsonObject, JsonValue
+from skillwarrant_format.strict_json import JsonObject
 
 __all__ = [
     "PREDICATE_TYPE",
+    "BaseSeen",
+    "Change",
     "Check",
+    "Ended",
     "LogPlace",
     "Observation",
     "Outcome",
@@ -30,12 +43,13 @@ __all__ = [
     "Place",
     "PolicyUsed",
     "SkillSeen",
+    "Source",
     "TrustUsed",
 ]
 
 PREDICATE_TYPE: Final = "https://skillwarrant.dev/skill-activation/v1"
 
-Phase: TypeAlias = Literal["intent", "activated", "refused", "failed", "deactivated"]
+Phase: TypeAlias = Literal["intent", "activated", "merged", "refused", "failed", "deactivated", "checked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +57,15 @@ class Observation:
     """One phase of one activation.
 
     Args:
-        phase: `intent` is durable before anything loads; exactly one of the others follows it. A refusal has no
-            intent: nothing was going to happen.
+        phase: `intent` is durable before anything loads; `activated`, `merged` or `failed` follows it. A refusal
+            has no intent: nothing was going to happen. A check stands by itself.
         activation: random id that an intent and what follows share, 32 hexadecimal digits.
         message: one sentence; for a refusal or failure, the reason.
+        adapters: names on the model: what comes, or goes, or was looked at. At least one, but for a check.
         inputs: digest of the canonical JSON of everything the policy was given.
         base: what the base model measured, None where nothing was measured.
+        base_after: what it measured afterwards, None where that is the same.
+        change: what was made of adapters that were there already.
         context: environment, region and the like; digests and salted identities only.
         runtime: package name -> version, and host, boot id, process id.
     """
@@ -57,7 +74,7 @@ class Observation:
     activation: str
     time: datetime
     message: str
-    adapter_name: str
+    adapters: tuple[str, ...]
     checks: tuple[Check, ...]
     skills: tuple[SkillSeen, ...]
     policy: PolicyUsed
@@ -66,6 +83,8 @@ class Observation:
     trust: TrustUsed | None
     context: JsonObject
     runtime: JsonObject
+    base_after: Fingerprint | None = None
+    change: Change | None = None
 
     @classmethod
     def parse(cls, statement: Statement) -> Self:
@@ -86,7 +105,7 @@ class Observation:
             activation=fields.text("activation", pattern=ACTIVATION),
             time=fields.time("time"),
             message=fields.text("message", limit=limits.MAX_MESSAGE_CHARS),
-            adapter_name=fields.text("adapterName"),
+            adapters=fields.texts("adapters"),
             checks=tuple(Check.parse(item) for item in fields.objects("checks")),
             skills=tuple(SkillSeen.parse(item) for item in fields.objects("skills")),
             policy=PolicyUsed.parse(fields.object("policy")),
@@ -95,24 +114,26 @@ class Observation:
             trust=fields.maybe("trust", lambda key: TrustUsed.parse(fields.object(key))),
             context=cast("JsonObject", fields.value("context")),
             runtime=cast("JsonObject", fields.value("runtime")),
+            base_after=fields.maybe("baseAfter", lambda key: Fingerprint.parse(fields.object(key))),
+            change=fields.maybe("change", lambda key: Change.parse(fields.object(key))),
         )
         fields.refuse_lookalikes()
         return observation
 
     def to_json(self) -> JsonObject:
-        optional: dict[str, JsonValue] = {}
-        if self.inputs is not None:
-            optional["inputs"] = {"sha256": self.inputs.hex}
-        if self.base is not None:
-            optional["base"] = self.base.to_json()
-        if self.trust is not None:
-            optional["trust"] = self.trust.to_json()
+        optional = present(
+            inputs=None if self.inputs is None else {"sha256": self.inputs.hex},
+            base=None if self.base is None else self.base.to_json(),
+            baseAfter=None if self.base_after is None else self.base_after.to_json(),
+            trust=None if self.trust is None else self.trust.to_json(),
+            change=None if self.change is None else self.change.to_json(),
+        )
         return {
             "phase": self.phase,
             "activation": self.activation,
             "time": format_time(self.time),
             "message": self.message,
-            "adapterName": self.adapter_name,
+            "adapters": list(self.adapters),
             "checks": [check.to_json() for check in self.checks],
             "skills": [skill.to_json() for skill in self.skills],
             "policy": self.policy.to_json(),

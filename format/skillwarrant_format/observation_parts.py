@@ -11,22 +11,27 @@ from typing import Literal, Self, TypeAlias, cast, get_args
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.fields import Fields, format_time
+from skillwarrant_format.fields import Fields, format_time, present
 from skillwarrant_format.names import SEMVER, SKILL_NAME
 from skillwarrant_format.strict_json import JsonObject, JsonValue
 
-__all__ = ["Check", "LogPlace", "Outcome", "Place", "PolicyUsed", "SkillSeen", "TrustUsed"]
+__all__ = ["BaseSeen", "Check", "LogPlace", "Outcome", "Place", "PolicyUsed", "SkillSeen", "TrustUsed"]
 
 Outcome: TypeAlias = Literal["proved", "not-proved", "not-checked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One requirement and what became of it."""
+    """One requirement and what became of it.
+
+    Args:
+        adapter: the adapter's name, where several are observed and this is about one of them.
+    """
 
     code: str
     outcome: Outcome
     message: str
+    adapter: str | None = None
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -34,10 +39,11 @@ class Check:
             code=fields.text("code"),
             outcome=cast("Outcome", fields.choice("outcome", get_args(Outcome))),
             message=fields.text("message", limit=limits.MAX_MESSAGE_CHARS),
+            adapter=fields.maybe("adapter", fields.text),
         )
 
     def to_json(self) -> JsonObject:
-        return {"code": self.code, "outcome": self.outcome, "message": self.message}
+        return present(code=self.code, outcome=self.outcome, message=self.message, adapter=self.adapter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,36 +72,67 @@ class LogPlace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SkillSeen:
-    """A verified manifest: which skill, whose signature, where logged."""
+class BaseSeen:
+    """The base model, as a manifest names it.
 
+    Args:
+        name: the publisher's label.
+        form: which form of it, where it is not the very one: `cast to float16, rounded`.
+    """
+
+    name: str
+    form: str | None = None
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        return cls(name=fields.text("name"), form=fields.maybe("form", fields.text))
+
+    def to_json(self) -> JsonObject:
+        return present(name=self.name, form=self.form)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillSeen:
+    """A verified manifest: which skill, whose signature, where logged.
+
+    Args:
+        adapter: the name on the model of the adapter that has the skill, or would have.
+        base: the base model that the manifest authorises and that was measured; None where it is neither.
+    """
+
+    adapter: str
     name: str
     version: str
     manifest: Digest
     identity: str
     issuer: str
     log: LogPlace
+    base: BaseSeen | None = None
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         signer = fields.object("signer")
         return cls(
+            adapter=fields.text("adapter"),
             name=fields.text("name", limit=limits.MAX_SKILL_NAME_CHARS, pattern=SKILL_NAME),
             version=fields.text("version", limit=limits.MAX_VERSION_CHARS, pattern=SEMVER),
             manifest=fields.digest("manifest"),
             identity=signer.text("identity", limit=limits.MAX_URI_CHARS),
             issuer=signer.text("issuer", limit=limits.MAX_URI_CHARS),
             log=LogPlace.parse(fields.object("log")),
+            base=fields.maybe("base", lambda key: BaseSeen.parse(fields.object(key))),
         )
 
     def to_json(self) -> JsonObject:
-        return {
-            "name": self.name,
-            "version": self.version,
-            "manifest": {"sha256": self.manifest.hex},
-            "signer": {"identity": self.identity, "issuer": self.issuer},
-            "log": self.log.to_json(),
-        }
+        return present(
+            adapter=self.adapter,
+            name=self.name,
+            version=self.version,
+            manifest={"sha256": self.manifest.hex},
+            signer={"identity": self.identity, "issuer": self.issuer},
+            log=self.log.to_json(),
+            base=None if self.base is None else self.base.to_json(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

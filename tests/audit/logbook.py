@@ -41,6 +41,7 @@ NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 DIGEST = Digest.of(b"something")
 SUBJECTS = (Subject(name="acme/support", digest=DIGEST),)
 SKILL = SkillSeen(
+    adapter="default",
     name="acme/support",
     version="1.0.0",
     manifest=DIGEST,
@@ -59,7 +60,7 @@ def observation(
         "activation": hashlib.sha256(str(activation).encode()).hexdigest()[:32],
         "time": NOW + timedelta(seconds=after),
         "message": "a test",
-        "adapter_name": "default",
+        "adapters": ("default",),
         "checks": (Check(code="base.matches", outcome="proved", message="the base is authorised"),),
         "skills": (SKILL,),
         "policy": PolicyUsed(name="test", revision=1, digest=DIGEST, engine="native"),

@@ -324,13 +324,14 @@ def hostile(text: str, checks: int = 17) -> Observation:
     """The longest that a gate can be made to say, as verify/observe.py cuts it."""
     return observation(
         message=text * 4001,
-        adapter_name=text * 201,
+        adapters=(text * 201,),
         checks=tuple(
             Check(code=f"requirement.number-{number}", outcome="not-proved", message=text * 1001)
             for number in range(checks)
         ),
         skills=(
             SkillSeen(
+                adapter=text * 201,
                 name=("a" * 64 + "/" + "b" * 64)[:128],
                 version="1.0.0-" + "a" * 58,
                 manifest=SUBJECTS[0].digest,

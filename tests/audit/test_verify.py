@@ -24,7 +24,7 @@ from skillwarrant_audit.framing import MAGIC
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope, Signature
 from skillwarrant_format.errors import AuditError, FormatError, UsageError
-from skillwarrant_format.observation import PREDICATE_TYPE, Observation, Phase, Place
+from skillwarrant_format.observation import PREDICATE_TYPE, Change, Ended, Observation, Phase, Place, Source
 from skillwarrant_format.statement import Statement
 from skillwarrant_format.strict_json import canonical
 
@@ -455,11 +455,14 @@ ORDERS: list[tuple[Phase, ...]] = [
     ("activated",),
     ("failed",),
     ("deactivated",),
+    ("merged",),
     ("intent", "intent"),
+    ("intent", "checked"),
     ("intent", "refused"),
     ("intent", "deactivated"),
     ("intent", "activated", "activated"),
     ("intent", "activated", "failed"),
+    ("intent", "activated", "merged"),
     ("intent", "failed", "activated"),
     ("intent", "failed", "deactivated"),
     ("intent", "activated", "intent"),
@@ -468,6 +471,8 @@ ORDERS: list[tuple[Phase, ...]] = [
     ("refused", "refused"),
     ("refused", "intent"),
     ("refused", "activated"),
+    ("checked", "checked"),
+    ("checked", "activated"),
 ]
 
 
@@ -480,6 +485,108 @@ def test_no_honest_gate_writes_this_order(path: Path, phases: tuple[Phase, ...])
         scribe.verify(path)
     scribe.observe(KEY, phases[-1], 1)
     with pytest.raises(AuditError, match=rf"record {len(phases)} does not verify: .* out of order"):
+        scribe.verify(path)
+
+
+def stacked(*adapters: str) -> Scribe:
+    """A stack that is on a model."""
+    scribe = Scribe().delegate(KEY)
+    return scribe.observe(KEY, "intent", 1, adapters=adapters).observe(KEY, "activated", 1, adapters=adapters)
+
+
+def identity(activation: int) -> str:
+    return observation(activation=activation).activation
+
+
+def merging(*ends: tuple[int, tuple[str, ...]], **changes: Any) -> dict[str, Any]:
+    """What a merge says of itself."""
+    change = Change(
+        kind="merge-and-unload",
+        sources=(Source(adapter="a"),),
+        options={},
+        ends=tuple(Ended(activation=identity(activation), adapters=adapters) for activation, adapters in ends),
+    )
+    return {"adapters": ("a",), "change": change, **changes}
+
+
+def test_the_members_of_a_stack_may_leave_it_one_by_one_and_in_any_order(path: Path) -> None:
+    scribe = stacked("a", "b", "c")
+    for gone in (("b",), ("c", "a")):
+        scribe.observe(KEY, "deactivated", 1, adapters=gone)
+    assert scribe.verify(path).findings == ()
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        [("a",), ("a",)],
+        [("a", "b"), ("b",)],
+        [("d",)],
+        [("a", "d")],
+        [()],
+        [("a",), ("b",), ("c",), ("a",)],
+    ],
+)
+def test_an_adapter_leaves_a_stack_once_and_only_if_it_was_in_it(path: Path, gone: list[tuple[str, ...]]) -> None:
+    scribe = stacked("a", "b", "c")
+    for adapters in gone:
+        scribe.observe(KEY, "deactivated", 1, adapters=adapters)
+    with pytest.raises(AuditError, match=rf"record {2 + len(gone)} does not verify"):
+        scribe.verify(path)
+
+
+@pytest.mark.parametrize("adapters", [("a",), ("a", "b", "c"), ("a", "c"), ()])
+def test_no_other_adapters_come_than_the_intent_announced(path: Path, adapters: tuple[str, ...]) -> None:
+    scribe = Scribe().delegate(KEY).observe(KEY, "intent", 1, adapters=("a", "b"))
+    scribe.observe(KEY, "activated", 1, adapters=adapters)
+    with pytest.raises(AuditError, match="other adapters than its intent"):
+        scribe.verify(path)
+
+
+def test_an_intent_is_about_something(path: Path) -> None:
+    with pytest.raises(AuditError, match="about no adapter"):
+        Scribe().delegate(KEY).observe(KEY, "intent", 1, adapters=()).verify(path)
+
+
+def test_a_merge_ends_the_activations_that_it_names(path: Path) -> None:
+    scribe = stacked("a", "b")
+    for phase in ("intent", "merged"):
+        scribe.observe(KEY, phase, 2, **merging((1, ("a", "b"))))
+    assert len(scribe.verify(path).observations) == 4
+    scribe.observe(KEY, "deactivated", 1, adapters=("b",))
+    with pytest.raises(AuditError, match="nothing, since all are gone"):
+        scribe.verify(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        merging((1, ("a", "c"))),
+        merging((3, ("a",))),
+        merging((1, ("a",)), (1, ("a",))),
+        merging(),
+        {"adapters": ("a",)},
+    ],
+    ids=["not there", "another activation", "twice", "no end", "no change"],
+)
+def test_a_merge_that_ends_what_was_not_there_or_nothing_is_refused(path: Path, wrong: dict[str, Any]) -> None:
+    scribe = stacked("a", "b").observe(KEY, "intent", 2, adapters=("a",)).observe(KEY, "merged", 2, **wrong)
+    with pytest.raises(AuditError, match="record 4 does not verify"):
+        scribe.verify(path)
+
+
+def test_what_is_merged_is_merged_and_cannot_be_deactivated(path: Path) -> None:
+    scribe = stacked("a")
+    for phase in ("intent", "merged"):
+        scribe.observe(KEY, phase, 2, **merging((1, ("a",))))
+    scribe.observe(KEY, "deactivated", 2, adapters=("a",))
+    with pytest.raises(AuditError, match="out of order"):
+        scribe.verify(path)
+
+
+def test_only_a_merge_ends_other_activations(path: Path) -> None:
+    scribe = stacked("a").observe(KEY, "intent", 2).observe(KEY, "activated", 2, **merging((1, ("a",))))
+    with pytest.raises(AuditError, match="record 4 does not verify"):
         scribe.verify(path)
 
 

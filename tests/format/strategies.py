@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
@@ -28,7 +28,20 @@ from skillwarrant_format.manifest import (
     TrainingData,
 )
 from skillwarrant_format.names import LABEL, PACKAGE, SEMVER, SKILL_NAME, SKILL_PATTERN, VERSION_RANGE
-from skillwarrant_format.observation import Check, LogPlace, Observation, PolicyUsed, SkillSeen, TrustUsed
+from skillwarrant_format.observation import (
+    BaseSeen,
+    Change,
+    Check,
+    Ended,
+    LogPlace,
+    Observation,
+    Phase,
+    PolicyUsed,
+    SkillSeen,
+    Source,
+    TrustUsed,
+)
+from skillwarrant_format.observation_change import ChangeKind
 from skillwarrant_format.statement import Statement, Subject
 
 PRINTABLE = st.one_of(st.just(" "), st.characters(exclude_categories=("C", "Z")))
@@ -166,21 +179,28 @@ manifests = st.builds(
     ),
 )
 
+activations = st.binary(min_size=16, max_size=16).map(bytes.hex)
+
 observations = st.builds(
     Observation,
-    phase=st.sampled_from(["intent", "activated", "refused", "failed", "deactivated"]),
-    activation=st.binary(min_size=16, max_size=16).map(bytes.hex),
+    phase=st.sampled_from(get_args(Phase)),
+    activation=activations,
     time=times,
     message=texts,
-    adapter_name=texts,
+    adapters=tuples_of(texts, unique=True),
     checks=tuples_of(
         st.builds(
-            Check, code=texts, outcome=st.sampled_from(["proved", "not-proved", "not-checked"]), message=texts
+            Check,
+            code=texts,
+            outcome=st.sampled_from(["proved", "not-proved", "not-checked"]),
+            message=texts,
+            adapter=optional(texts),
         )
     ),
     skills=tuples_of(
         st.builds(
             SkillSeen,
+            adapter=texts,
             name=skill_names,
             version=versions,
             manifest=digests,
@@ -193,6 +213,7 @@ observations = st.builds(
                 index=st.integers(0, MAX_JSON_INTEGER),
                 integrated_time=optional(times),
             ),
+            base=optional(st.builds(BaseSeen, name=texts, form=optional(texts))),
         )
     ),
     policy=st.builds(
@@ -203,6 +224,22 @@ observations = st.builds(
     trust=optional(st.builds(TrustUsed, source=texts, digest=digests, retrieved_at=times)),
     context=json_objects,
     runtime=json_objects,
+    base_after=optional(fingerprints),
+    change=optional(
+        st.builds(
+            Change,
+            kind=st.sampled_from(get_args(ChangeKind)),
+            sources=tuples_of(
+                st.builds(Source, adapter=texts, weight=optional(st.floats(-1e6, 1e6).filter(math.isfinite))),
+                least=1,
+            ),
+            options=json_objects,
+            adapter=optional(texts),
+            ends=tuples_of(
+                st.builds(Ended, activation=activations, adapters=tuples_of(texts, least=1, unique=True))
+            ),
+        )
+    ),
 )
 
 _JUNK: tuple[Any, ...] = (

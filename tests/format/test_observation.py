@@ -19,12 +19,16 @@ from skillwarrant_format.fields import Fields
 from skillwarrant_format.fingerprint import SCHEME, Fingerprint
 from skillwarrant_format.observation import (
     PREDICATE_TYPE,
+    BaseSeen,
+    Change,
     Check,
+    Ended,
     LogPlace,
     Observation,
     Place,
     PolicyUsed,
     SkillSeen,
+    Source,
     TrustUsed,
 )
 from skillwarrant_format.statement import Statement, Subject
@@ -37,16 +41,25 @@ FULL = Observation(
     activation="0123456789abcdef" * 2,
     time=NOW,
     message="Loaded.",
-    adapter_name="default",
-    checks=(Check(code="base.authorised", outcome="proved", message="The base is the one that was measured."),),
+    adapters=("default", "mix"),
+    checks=(
+        Check(
+            code="base.authorised",
+            outcome="proved",
+            message="The base is the one that was measured.",
+            adapter="default",
+        ),
+    ),
     skills=(
         SkillSeen(
+            adapter="default",
             name="acme/support",
             version="1.0.0",
             manifest=Digest.of(b"bundle"),
             identity="https://github.com/acme/skills/.github/workflows/release.yml@refs/heads/main",
             issuer="https://token.actions.githubusercontent.com",
             log=LogPlace(origin="rekor.example", log_id="0" * 64, index=7, integrated_time=NOW),
+            base=BaseSeen(name="acme/base", form="cast to float16, rounded"),
         ),
     ),
     policy=PolicyUsed(name="house", revision=3, digest=Digest.of(b"policy"), engine="native"),
@@ -55,6 +68,14 @@ FULL = Observation(
     trust=TrustUsed(source="file", digest=Digest.of(b"root"), retrieved_at=NOW),
     context={"environment": "production", "tags": []},
     runtime={"versions": {"python": "3.11.7"}, "pid": 1},
+    base_after=Fingerprint(scheme=SCHEME, digest=Digest.of(b"changed")),
+    change=Change(
+        kind="add-weighted-adapter",
+        sources=(Source(adapter="default", weight=0.5),),
+        options={"combination_type": "linear"},
+        adapter="mix",
+        ends=(Ended(activation="fedcba9876543210" * 2, adapters=("default",)),),
+    ),
 )
 
 
@@ -107,12 +128,13 @@ REQUIRED = [
     "activation",
     "time",
     "message",
-    "adapterName",
+    "adapters",
     "checks",
     "checks.0.code",
     "checks.0.outcome",
     "checks.0.message",
     "skills",
+    "skills.0.adapter",
     "skills.0.name",
     "skills.0.version",
     "skills.0.manifest",
@@ -130,6 +152,12 @@ REQUIRED = [
     "policy.engine",
     "context",
     "runtime",
+    "change.kind",
+    "change.sources",
+    "change.sources.0.adapter",
+    "change.options",
+    "change.ends.0.activation",
+    "change.ends.0.adapters",
     "seq",
     "previous",
 ]
@@ -142,7 +170,22 @@ def test_a_required_field_that_is_absent_null_or_mistyped_is_refused(path: str, 
         parse(predicate(path, value))
 
 
-@pytest.mark.parametrize("path", ["inputs", "base", "trust", "skills.0.log.integratedTime"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "inputs",
+        "base",
+        "baseAfter",
+        "trust",
+        "change",
+        "change.adapter",
+        "change.ends",
+        "checks.0.adapter",
+        "skills.0.log.integratedTime",
+        "skills.0.base",
+        "skills.0.base.form",
+    ],
+)
 def test_an_optional_field_is_absent_or_well_formed_and_never_null(path: str) -> None:
     parse(predicate(path))
     for value in (None, {}, "", [], 0):
@@ -180,7 +223,16 @@ def test_an_optional_field_is_absent_or_well_formed_and_never_null(path: str) ->
         ("seq", True, "whole number"),
         ("previous", "0" * 64, "expected an object"),
         ("Seq", 1, "misspelt field: expected seq"),
-        ("adapter_name", "x", "misspelt field: expected adapterName"),
+        ("base_after", "x", "misspelt field: expected baseAfter"),
+        ("adapters", ["a", "a"], "names something twice"),
+        ("adapters", "default", "expected a list"),
+        ("change.kind", "merge", "kind is unknown"),
+        ("change.sources", [], "wrong length"),
+        ("change.sources.0.weight", "0.5", "expected a number"),
+        ("change.sources.0.weight", None, "is missing"),
+        ("change.options", [], "expected an object"),
+        ("change.ends.0.activation", "x", "32 lower-case hexadecimal digits"),
+        ("change.ends.0.adapters", [], "wrong length"),
         ("skills.0.log.integrated_time", "x", "misspelt"),
     ],
 )
@@ -224,7 +276,9 @@ def test_an_observation_of_a_time_without_a_zone_is_not_written() -> None:
         ("message", limits.MAX_MESSAGE_CHARS),
         ("checks.0.message", limits.MAX_MESSAGE_CHARS),
         ("checks.0.code", limits.MAX_NAME_CHARS),
-        ("adapterName", limits.MAX_NAME_CHARS),
+        ("adapters.0", limits.MAX_NAME_CHARS),
+        ("skills.0.adapter", limits.MAX_NAME_CHARS),
+        ("change.adapter", limits.MAX_NAME_CHARS),
         ("skills.0.signer.identity", limits.MAX_URI_CHARS),
         ("skills.0.signer.issuer", limits.MAX_URI_CHARS),
         ("skills.0.log.origin", limits.MAX_NAME_CHARS),

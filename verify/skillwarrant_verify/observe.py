@@ -73,9 +73,9 @@ class Attempt:
             activation=self.activation,
             time=now,
             message=shown(message, 4000),
-            adapter_name=shown(self.adapter_name, 200) or "unnamed",
+            adapters=(shown(self.adapter_name, 200) or "unnamed",),
             checks=self._checks(error),
-            skills=() if self.verified is None else (_seen(self.verified),),
+            skills=() if self.verified is None else (_seen(self.verified, self.adapter_name),),
             policy=self.policy,
             inputs=None if decision is None else decision.inputs,
             base=self.base,
@@ -100,8 +100,9 @@ class Attempt:
         return (*found, Check(code=code, outcome="not-proved", message=text))
 
 
-def _seen(verified: Verified) -> SkillSeen:
+def _seen(verified: Verified, adapter_name: str) -> SkillSeen:
     return SkillSeen(
+        adapter=shown(adapter_name, 200) or "unnamed",
         name=verified.manifest.skill.name,
         version=verified.manifest.skill.version,
         manifest=verified.bundle,
