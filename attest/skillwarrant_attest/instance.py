@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from skillwarrant_attest.foreign import words
-from skillwarrant_attest.timing import Deadline, within
+from skillwarrant_attest.timing import Deadline
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError, TrustError, Unavailable
 from skillwarrant_format.strict_json import loads_object
+from skillwarrant_format.waiting import within
 
 if TYPE_CHECKING:
     from sigstore.models import ClientTrustConfig, SigningConfig, TrustedRoot

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from skillwarrant_attest.credential import AUDIENCE, Credential
 from skillwarrant_attest.foreign import words
 from skillwarrant_attest.instance import Instance
-from skillwarrant_attest.timing import Deadline, Timeouts, within
+from skillwarrant_attest.timing import Deadline, Timeouts
 from skillwarrant_format.errors import SigningRefused, SkillwarrantError, TrustError, Unavailable, UsageError
+from skillwarrant_format.waiting import within
 
 if TYPE_CHECKING:
     from sigstore.oidc import Issuer

@@ -1,19 +1,11 @@
-"""How long signing may take, in all and at each step, and the one way in which a step is bounded.
-
-It knows nothing of what the steps do.
-"""
+"""How long signing may take, in all and at each step. It knows nothing of what the steps do."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-__all__ = ["Deadline", "Timeouts", "within"]
-
-T = TypeVar("T")
+__all__ = ["Deadline", "Timeouts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,32 +37,3 @@ class Deadline:
     def left(self, most: float) -> float:
         """Seconds that one step may take: `most`, or what is left."""
         return max(0.0, min(most, self._end - time.monotonic()))
-
-
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """Run `work` on a thread of its own, and wait no longer than `seconds`, whatever it hangs in.
-
-    A socket time-out alone bounds neither a name look-up nor a server that sends a byte now and then. A thread that
-    is given up is a daemon: what it still gets is thrown away.
-
-    Raises:
-        TimeoutError: it takes longer.
-        BaseException: whatever `work` raised.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # noqa: BLE001  # carried to the waiting thread, and raised there
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="skillwarrant-wait", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError
-    return results[0]

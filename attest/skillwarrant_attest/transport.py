@@ -19,10 +19,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from skillwarrant_attest.timing import Deadline, within
+from skillwarrant_attest.timing import Deadline
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError, SigningRefused, SkillwarrantError, Unavailable
 from skillwarrant_format.strict_json import loads_object
+from skillwarrant_format.waiting import within
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from tuf.api import exceptions
@@ -31,6 +28,8 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, TrustError, Unavailable, UsageError
 from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.strict_json import loads_object
+from skillwarrant_format.waiting import within
+from skillwarrant_verify.loopback import is_loopback
 
 __all__ = ["Target", "fetch"]
 
@@ -38,8 +37,6 @@ TARGET: Final = "trusted_root.json"
 _TOTAL: Final = 30.0  # seconds for one refresh, whatever the server does
 _QUIET: Final = 5  # seconds without a byte
 _STATE: Final = "retrieved.json"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +67,10 @@ def fetch(url: str, *, root: bytes, offline: bool = False, cache: Path | None = 
     directory = (cache or _user_cache()) / quote(url.rstrip("/"), safe="")
     if offline:
         return _cached(directory, url)
-    return _within(_TOTAL, lambda: _refresh(url.rstrip("/"), root, directory), url)
+    try:
+        return within(_TOTAL, lambda: _refresh(url.rstrip("/"), root, directory))
+    except TimeoutError:
+        raise _unreachable(url, f"no answer within {_TOTAL:.0f} s") from None
 
 
 def _refresh(url: str, root: bytes, directory: Path) -> Target:
@@ -142,31 +142,7 @@ class _Loopback(FetcherInterface):
 
 
 def _fetcher(url: str) -> FetcherInterface:
-    return _Loopback() if _is_loopback(urlsplit(url).hostname or "") else Urllib3Fetcher(socket_timeout=_QUIET)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _within(seconds: float, work: Callable[[], T], url: str) -> T:
-    """`work` on another thread, but no longer: a server that sends a byte now and then would hold us for ever."""
-    result: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # carried to the caller's thread, and raised there
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="skillwarrant-tuf", daemon=True).start()
-    try:
-        return result.result(seconds)
-    except TimeoutError:
-        raise _unreachable(url, f"no answer within {seconds:.0f} s") from None
+    return _Loopback() if is_loopback(urlsplit(url).hostname) else Urllib3Fetcher(socket_timeout=_QUIET)
 
 
 @contextmanager
