@@ -1,0 +1,209 @@
+"""Whether this version loads an adapter's configuration: every option of every method, before PEFT acts on it.
+
+PEFT drops options that it does not know with a warning, takes most values of any type and any size, and reads paths
+and imports modules that a configuration names. So an unknown key, a value of another type or beyond its bounds, and
+what could only be loaded from somewhere else are refused here, with what to do. What a configuration may do to a
+model is not judged here: those are hazards, which a policy decides on.
+
+Types come from the annotations of PEFT's own configuration classes, corrected by `CORRECTED` where they are not
+what PEFT takes; bounds come from `option_bounds`. A test holds both against every field of every class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from enum import Enum
+from functools import cache
+from types import NoneType
+from typing import Any, Final, Literal, get_type_hints
+
+from peft import PeftConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.lora.config import LoftQConfig, VeloraConfig
+from peft.tuners.road.config import RoadVariant
+
+from skillwarrant_format.adapter_config import OWN_SHADOW, AdapterConfig
+from skillwarrant_format.adapter_files import CONFIG_NAME
+from skillwarrant_format.errors import FormatError, Unavailable
+from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
+from skillwarrant_verify.option_bounds import NUMBERS, STRINGS
+from skillwarrant_verify.option_types import Bounds, described, fits, leaves
+from skillwarrant_verify.patterns import check_patterns
+
+__all__ = ["CORRECTED", "METHODS", "Option", "check_options", "check_patterns", "options_of"]
+
+METHODS: Final[Mapping[str, type[PeftConfig]]] = {
+    str(kind.value): found for kind, found in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+}
+
+_BIASES = (
+    *("c3a", "boft", "deft", "fourier", "frod", "glora", "gralora", "hra", "MiSS", "pvera", "randlora"),
+    *("tinylora", "unilora", "vblora", "vera", "waveft"),
+)
+_INITS = ("corda", "eva", "gaussian", "loftq", "lora_ga", "mica", "olora", "orthogonal", "pissa")
+
+CORRECTED: Final[Mapping[str, Any]] = {
+    "ADALORA.rank_pattern": dict[str, list[bool]] | None,
+    "DEFT.alpha": float | None,
+    "LN_TUNING.modules_to_save": list[str] | None,
+    "TINYLORA.init_weights": bool | Literal["uniform"],
+    "adapters": NoneType,
+    "alpha": float,
+    "alpha_pattern": dict[str, float] | None,
+    "auto_mapping": dict[str, str | bool | None] | None,
+    "bias": Literal[("none", "all", *(f"{word}_only" for word in _BIASES))],
+    "block_size_pattern": dict[str, int] | None,
+    "init_lora_weights": bool | Literal[(*_INITS, *(f"pissa_niter_{n}" for n in range(65)))],
+    "lambda_pattern": dict[str, float] | None,
+    "loftq_config": LoftQConfig | None,
+    "lora_alpha": float,
+    "megatron_config": NoneType,
+    "megatron_core": Literal["megatron.core"] | None,
+    "n_frequency_pattern": dict[str, int] | None,
+    "rank_pattern": dict[str, int] | None,
+    "shadow_model": Literal["mirror"],
+    "tokenizer_kwargs": dict[str, str | bool | int | None] | None,
+    "variant": RoadVariant,
+    "velora_config": VeloraConfig | None,
+}
+"""Options whose annotation is not what PEFT takes, or not all that we refuse. `METHOD.option` before `option`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """What one option accepts.
+
+    Args:
+        kind: its annotation.
+        nested: the class of its configuration, where it holds one.
+    """
+
+    kind: Any
+    bounds: Bounds
+    nested: Any
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether something of its type could be of any size, or is of a type that is not known here."""
+        return any(self._is_open(kind) for kind in leaves(self.kind))
+
+    def _is_open(self, kind: Any) -> bool:
+        if kind in (int, float):
+            return self.bounds.numbers is None
+        if kind is str:
+            return self.bounds.characters is None
+        closed = isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, Enum))
+        return not closed and kind not in (bool, NoneType)
+
+
+@cache
+def options_of(owner: type[object], method: str) -> Mapping[str, Option]:
+    """Every option of a configuration class, by name.
+
+    Args:
+        owner: a PEFT configuration, or one nested in it.
+        method: its `peft_type`.
+    """
+    hints = get_type_hints(owner)
+    return {field.name: _option(field, hints[field.name], method) for field in dataclasses.fields(owner)}  # type: ignore[arg-type]
+
+
+def _option(field: dataclasses.Field[Any], hint: Any, method: str) -> Option:
+    name = field.name
+    names = (f"{method}.{name}", name)
+    kind = next((CORRECTED[key] for key in names if key in CORRECTED), hint)
+    if field.default is None:
+        kind = kind | None
+    bounds = Bounds(
+        next((NUMBERS[key] for key in names if key in NUMBERS), None),
+        next((STRINGS[key] for key in names if key in STRINGS), None),
+    )
+    nested = next((leaf for leaf in leaves(kind) if dataclasses.is_dataclass(leaf)), None)
+    return Option(kind, bounds, nested)
+
+
+def check_options(config: AdapterConfig) -> None:
+    """Check a whole configuration.
+
+    Raises:
+        FormatError: naming the option, what would be accepted, what was found, and what to do.
+        Unavailable: PEFT needs a package for this method that is not installed.
+    """
+    owner = METHODS.get(config.peft_type)
+    if owner is None:
+        near = get_close_matches(config.peft_type, METHODS, n=1)
+        raise FormatError(
+            f"{CONFIG_NAME} has a peft_type that the installed PEFT does not know",
+            expected=f"{near[0]}?" if near else "a method of PEFT",
+            found=config.peft_type,
+        )
+    _check_refused(config.raw, config.peft_type)
+    _check_object(config.raw, owner, config.peft_type, CONFIG_NAME)
+    _check_constructs(owner, config.raw)
+
+
+def _check_object(raw: JsonObject, owner: type[object], method: str, where: str) -> None:
+    options = options_of(owner, method)  # type: ignore[arg-type]  # a class can be hashed
+    for key, value in raw.items():
+        if key not in options:
+            near = get_close_matches(key, options, n=1)
+            raise FormatError(
+                f"{where} has an option that {method} does not have",
+                expected=f"{near[0]}?" if near else None,
+                found=key[:80],
+                fix="Upgrade skillwarrant, or have the adapter saved again with the PEFT version it supports.",
+            )
+        option = options[key]
+        if option.nested is not None and isinstance(value, Mapping):
+            _check_object(value, option.nested, method, f"{where}.{key}")
+        elif not fits(value, option.kind, option.bounds):
+            raise FormatError(
+                f"{where}.{key} is not what {method} takes",
+                expected=described(option.kind, option.bounds),
+                found=_shown(value),
+            )
+
+
+def _shown(value: JsonValue) -> str:
+    return canonical(value).decode()[:80]
+
+
+def _check_refused(raw: JsonObject, method: str) -> None:
+    """What could only be loaded from somewhere else than the verified bytes."""
+    for found, why, fix in _refused(raw, method):
+        if found:
+            raise FormatError(
+                f"{CONFIG_NAME} cannot be loaded from verified bytes: {why}", found=_shown(found), fix=fix
+            )
+
+
+def _refused(raw: JsonObject, method: str) -> Iterator[tuple[JsonValue, str, str]]:
+    yield (
+        method if method == "XLORA" else None,
+        "X-LoRA loads further adapters from paths that it names",
+        "Load each of its adapters on its own, or have them merged into one.",
+    )
+    yield (
+        raw.get("shadow_model") if raw.get("shadow_model") != OWN_SHADOW else None,
+        "SHADOW loads a further model from a path that it names",
+        f"Only shadow_model={OWN_SHADOW}, whose weights are in the adapter's file, is loaded.",
+    )
+    yield (
+        "megatron_config" if raw.get("megatron_config") is not None else None,
+        "PEFT would import the Python module that megatron_core names",
+        "Have it saved for a model without Megatron's layers.",
+    )
+
+
+def _check_constructs(owner: type[PeftConfig], raw: JsonObject) -> None:
+    """PEFT's own checks, which compare options with each other."""
+    options = deepcopy(dict(raw))  # PEFT changes lists in place
+    try:
+        owner(**owner.check_kwargs(**options))  # type: ignore[no-untyped-call]
+    except ImportError as error:
+        raise Unavailable("PEFT needs a package for this adapter's method", found=str(error)) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise FormatError(f"PEFT does not accept {CONFIG_NAME}", found=str(error)) from error
