@@ -12,7 +12,8 @@
     │   ├── FilesMismatch          a file is unsigned, or a signed file is missing
     │   ├── DigestMismatch         a file's bytes are not the signed bytes
     │   ├── WrongBase              the base model is not the one that was measured or authorised
-    │   └── LoadMismatch           what got onto the model is not what was verified
+    │   ├── LoadMismatch           what got onto the model is not what was verified
+    │   └── OperatorInvalid        an operator's credential proves nothing
     ├── PolicyDenied           the policy did not find proved what it requires (exit 1)
     ├── NotWarranted           an adapter was to get onto a model past the gate (exit 1)
     ├── SigningRefused         a signing service answered no (exit 1)
@@ -41,6 +42,7 @@ __all__ = [
     "ManifestMissing",
     "NotLogged",
     "NotWarranted",
+    "OperatorInvalid",
     "PolicyDenied",
     "PolicyError",
     "SignatureInvalid",
@@ -155,6 +157,12 @@ class LoadMismatch(VerificationError):
     """What got onto the model is not exactly what was verified."""
 
     code = "load.mismatch"
+
+
+class OperatorInvalid(VerificationError):
+    """An operator's credential does not verify, and so proves nothing of who runs a deployment."""
+
+    code = "operator.invalid"
 
 
 class PolicyDenied(SkillwarrantError):

@@ -14,16 +14,30 @@ from skillwarrant_verify.context import Context
 if TYPE_CHECKING:
     from skillwarrant_verify.activate import Gate, LoadOptions, verify_and_load
     from skillwarrant_verify.enforcement import enforce
+    from skillwarrant_verify.operator_token import OperatorKeys, VerifiedOperator, verify_operator
     from skillwarrant_verify.policy import Policy
 
-__all__ = ["Context", "Gate", "LoadOptions", "Policy", "enforce", "verify_and_load"]
+__all__ = [
+    "Context",
+    "Gate",
+    "LoadOptions",
+    "OperatorKeys",
+    "Policy",
+    "VerifiedOperator",
+    "enforce",
+    "verify_and_load",
+    "verify_operator",
+]
 
 _HOMES = {
     "Gate": "activate",
     "LoadOptions": "activate",
+    "OperatorKeys": "operator_token",
     "Policy": "policy",
+    "VerifiedOperator": "operator_token",
     "enforce": "enforcement",
     "verify_and_load": "activate",
+    "verify_operator": "operator_token",
 }
 
 _LOADING = frozenset({"peft", "safetensors", "torch", "transformers"})
