@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from cases import substitution
+from cases import configuration, substitution, weights
 
 __all__ = ["GROUPS"]
 
-GROUPS: Final = {
-    substitution.GROUP: substitution.WORDS,
-}
+GROUPS: Final = {module.GROUP: module.WORDS for module in (substitution, weights, configuration)}
