@@ -12,8 +12,9 @@ from skillwarrant_attest.adapter import Adapter
 from skillwarrant_attest.sections import NamedBase
 from skillwarrant_attest.skill_toml import SkillToml
 from skillwarrant_format.base_directory import fingerprint_directory
+from skillwarrant_format.base_facts import BaseFacts
 from skillwarrant_format.errors import FormatError, UsageError
-from skillwarrant_format.fingerprint import BaseFacts, Fingerprint
+from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.hashing import Progress
 from skillwarrant_format.manifest import BaseModel, SkillManifest
 from skillwarrant_format.statement import Statement

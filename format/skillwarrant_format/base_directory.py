@@ -15,19 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from skillwarrant_format import limits
+from skillwarrant_format.base_facts import BaseFacts, most_common_dtype
 from skillwarrant_format.errors import FormatError, Unavailable, UsageError
 from skillwarrant_format.fields import Fields
-from skillwarrant_format.fingerprint import (
-    BaseFacts,
-    Fingerprint,
-    TensorDigest,
-    canonical,
-    most_common_dtype,
-    root,
-)
+from skillwarrant_format.fingerprint import Fingerprint, TensorDigest, root
 from skillwarrant_format.hashing import Progress, Source, hash_all
 from skillwarrant_format.safetensors import Header, TensorInfo
 from skillwarrant_format.strict_json import loads_object
+from skillwarrant_format.ties import canonical
 
 __all__ = ["DirectoryFingerprint", "fingerprint_directory"]
 

@@ -1,21 +1,8 @@
 """What a set of weights measures: the scheme `skillwarrant-tensors-v1`.
 
-The scheme, exactly, so that others can implement it. A *tensor* is a name (a string), a dtype (a safetensors code
-such as `F32` or `BF16`), a shape (whole numbers), and its elements in row-major order, little-endian, as a
-safetensors file holds them. Integers are unsigned, 8 bytes, big-endian; `lp(x)` is the integer length of the bytes
-x, followed by x; strings are UTF-8.
-
-    entry = lp(name) lp(dtype) int(number of dimensions) int(dimension)... sha256(elements)
-    root  = sha256( lp("skillwarrant-tensors-v1") int(number of tensors) entry... )
-
-with the entries sorted by the bytes of their names, and no name twice. The root therefore commits to the number of
-tensors, and no two sets of tensors encode to the same bytes.
-
-For a *base model*, the set is its persistent state under the names that its files use: parameters and persistent
-buffers, each tied weight once (`canonical` says under which name). Buffers that no file holds (rotary frequencies)
-are computed from the configuration and are not in it. For an *adapter*, it is exactly the tensors of its file.
-
-What it does not cover: the configuration and the code that run the weights.
+docs/reference/fingerprint.md specifies it, for anybody to implement. A tensor is a name, a dtype, a shape and its
+elements; the root commits to each of them, to their number, and to nothing else: not to the configuration, and not
+to the code that runs the weights.
 """
 
 from __future__ import annotations
@@ -37,11 +24,8 @@ from skillwarrant_format.strict_json import JsonObject
 __all__ = [
     "SCHEME",
     "TORCH_NAMES",
-    "BaseFacts",
     "Fingerprint",
     "TensorDigest",
-    "canonical",
-    "most_common_dtype",
     "of_safetensors",
     "root",
 ]
@@ -74,8 +58,6 @@ TORCH_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """safetensors code -> the name that torch and config.json use."""
-
-_OUTPUT_EMBEDDING: Final = "lm_head.weight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,23 +114,6 @@ class TensorDigest:
         return head + b"".join(map(_int, self.shape)) + bytes.fromhex(self.digest.hex)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseFacts:
-    """What a base model says of itself, for the manifest and for people. None of it is compared.
-
-    Args:
-        architecture: the class that runs it, such as `LlamaForCausalLM`.
-        parameters: number of elements in the fingerprint's tensors.
-        dtype: the dtype of most of them, by torch's name (`bfloat16`).
-    """
-
-    architecture: str
-    parameters: int
-    dtype: str
-    model_type: str | None = None
-    quantization: str | None = None
-
-
 def root(tensors: Iterable[TensorDigest]) -> Fingerprint:
     """The fingerprint of a set of tensors; their order does not matter.
 
@@ -163,18 +128,6 @@ def root(tensors: Iterable[TensorDigest]) -> Fingerprint:
     for tensor in ordered:
         state.update(tensor.entry())
     return Fingerprint(digest=Digest(state.hexdigest()))
-
-
-def canonical(tensors: Iterable[TensorDigest]) -> tuple[TensorDigest, ...]:
-    """A base model's tensors as its fingerprint counts them, sorted by name.
-
-    An output embedding (`lm_head.weight`) that is equal to another tensor is left out: a model with tied embeddings
-    has it in memory, some of its files repeat it, and most do not. Ties of other names are found where they can be
-    seen, which is in memory.
-    """
-    ordered = sorted(tensors, key=lambda tensor: tensor.name.encode())
-    others = {_content(tensor) for tensor in ordered if not _is_output_embedding(tensor)}
-    return tuple(tensor for tensor in ordered if not (_is_output_embedding(tensor) and _content(tensor) in others))
 
 
 def of_safetensors(header: Header, view: memoryview, progress: Progress | None = None) -> tuple[TensorDigest, ...]:
@@ -192,24 +145,8 @@ def of_safetensors(header: Header, view: memoryview, progress: Progress | None =
     )
 
 
-def most_common_dtype(tensors: Iterable[TensorDigest]) -> str:
-    """The torch name of the dtype that most elements have."""
-    counts: dict[str, int] = {}
-    for tensor in tensors:
-        counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.parameters
-    return TORCH_NAMES[max(counts, key=lambda dtype: (counts[dtype], dtype))]
-
-
 def _slice(data: memoryview, tensor: TensorInfo) -> Source:
     return Source(size=tensor.end - tensor.start, chunks=lambda: (data[tensor.start : tensor.end],))
-
-
-def _is_output_embedding(tensor: TensorDigest) -> bool:
-    return f".{tensor.name}".endswith(f".{_OUTPUT_EMBEDDING}")
-
-
-def _content(tensor: TensorDigest) -> tuple[str, tuple[int, ...], Digest]:
-    return tensor.dtype, tensor.shape, tensor.digest
 
 
 def _int(value: int) -> bytes:

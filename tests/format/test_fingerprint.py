@@ -19,9 +19,10 @@ from skillwarrant_format.base_directory import fingerprint_directory
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.fields import Fields
-from skillwarrant_format.fingerprint import Fingerprint, TensorDigest, canonical, of_safetensors, root
+from skillwarrant_format.fingerprint import Fingerprint, TensorDigest, of_safetensors, root
 from skillwarrant_format.hashing import Source, hash_all
 from skillwarrant_format.safetensors import DTYPE_BITS, Header
+from skillwarrant_format.ties import canonical
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...], bytes]]
 MODEL: Tensors = {

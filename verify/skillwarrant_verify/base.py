@@ -23,17 +23,11 @@ import torch
 from torch import nn
 
 from skillwarrant_format import limits
+from skillwarrant_format.base_facts import BaseFacts, most_common_dtype
 from skillwarrant_format.errors import Unavailable, UsageError
-from skillwarrant_format.fingerprint import (
-    TORCH_NAMES,
-    BaseFacts,
-    Fingerprint,
-    TensorDigest,
-    canonical,
-    most_common_dtype,
-    root,
-)
+from skillwarrant_format.fingerprint import TORCH_NAMES, Fingerprint, TensorDigest, root
 from skillwarrant_format.hashing import Progress, Source, hash_all
+from skillwarrant_format.ties import canonical
 from skillwarrant_verify.peft_adapter import BaseState, alterations, base_of
 
 __all__ = ["Measurement", "exclusive", "measure"]

@@ -58,7 +58,8 @@ def _base(directory: Path, callback: progress.Callback | None) -> dict[str, Json
 
 
 def _adapter(directory: Path, callback: progress.Callback | None) -> dict[str, JsonValue]:
-    from skillwarrant_format.fingerprint import most_common_dtype, of_safetensors, root
+    from skillwarrant_format.base_facts import most_common_dtype
+    from skillwarrant_format.fingerprint import of_safetensors, root
     from skillwarrant_format.safetensors import Header
     from skillwarrant_format.snapshot import Snapshot
 
