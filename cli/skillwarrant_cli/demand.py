@@ -40,8 +40,10 @@ _ALWAYS: Final = frozenset(
     }
 )
 _WHERE: Final = frozenset({"environment.allowed", "region.allowed", "operator.allowed", "prompt.allowed"})
-_NEEDS_A_MODEL: Final = "composition.allowed"
-_COMPANY: Final = "other skills on the same model: verify_and_load sees them"
+_NEEDS_A_MODEL: Final = frozenset(
+    {"composition.allowed", "composition.limits", "composition.weights", "runtime.unaltered"}
+)
+_COMPANY: Final = "what else is on the model, skills and hooks: verify_and_load sees them"
 _NOT_MY_POLICY: Final = "If that is whom you trust, name it with --identity and --issuer."
 
 
@@ -70,6 +72,7 @@ class Given:
             context=context,
             now=self.now,
             versions={**installed_versions(required), **self.packages},
+            weight=0.0,  # and nothing that it would be mixed into
         )
 
 
@@ -97,7 +100,7 @@ class PolicyDemand:
 
     def judge(self, given: Given) -> Judgement:
         decision = decide(self.policy, given.facts(self.context)).require().decision
-        checked = tuple(finding for finding in decision.checked if finding.code != _NEEDS_A_MODEL)
+        checked = tuple(finding for finding in decision.checked if finding.code not in _NEEDS_A_MODEL)
         return Judgement(checked=checked, unchecked=(_COMPANY,), policy=decision.policy)
 
 

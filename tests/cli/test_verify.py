@@ -19,7 +19,7 @@ SCRIPT = Path(sys.executable).with_name("skillwarrant")
 PRODUCTION = ("--environment", "production")
 WHO = ("--identity", "a@b.c", "--issuer", "https://a.b")
 
-COMPANY = "  other skills on the same model: verify_and_load sees them"
+COMPANY = "  what else is on the model, skills and hooks: verify_and_load sees them"
 
 
 def test_a_signer_alone_can_be_demanded_and_the_rest_is_said_not_to_be_checked(run, signed):

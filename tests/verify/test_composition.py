@@ -8,7 +8,7 @@ import pytest
 
 from builders import facts, manifest
 from skillwarrant_format.manifest import Composition, SkillManifest
-from skillwarrant_verify.composition import Companion, objection
+from skillwarrant_verify.composition import Companion, publishers_objection
 from skillwarrant_verify.decide import decide
 from test_decide import denied, policy
 
@@ -17,6 +17,10 @@ def skill(name: str, **rules: object) -> SkillManifest:
     plain = manifest()
     composition = replace(Composition(stackable=True), **rules)  # type: ignore[arg-type]
     return replace(plain, skill=replace(plain.skill, name=name), composition=composition)
+
+
+def objection(newcomer: SkillManifest, companions: tuple[Companion, ...]) -> str | None:
+    return publishers_objection((Companion(adapter_name="", manifest=newcomer), *companions))
 
 
 def on(*manifests: SkillManifest | None) -> tuple[Companion, ...]:

@@ -12,7 +12,7 @@ from typing import Literal
 from skillwarrant_verify import rules_origin  # noqa: F401
 
 # isort: split
-from skillwarrant_verify import rules_base, rules_place  # noqa: F401
+from skillwarrant_verify import rules_base, rules_company, rules_operator, rules_place  # noqa: F401
 from skillwarrant_verify.decision import Decision, Finding
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy

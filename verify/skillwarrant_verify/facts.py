@@ -65,6 +65,11 @@ class Facts:
     alterations: tuple[str, ...] = ()
     weight: float | None = None
 
+    @property
+    def members(self) -> tuple[Companion, ...]:
+        """All that would be on the model: this adapter, then the others."""
+        return (Companion(adapter_name="", manifest=self.verified.manifest, weight=self.weight), *self.companions)
+
     def digest(self) -> Digest:
         """SHA-256 of the canonical JSON of the inputs, so that a decision can be replayed."""
         versions: JsonValue = None if self.versions is None else dict(self.versions)
@@ -106,4 +111,4 @@ class Facts:
 
 def _exact(weight: float | None) -> str | None:
     """A weight in JSON, which has neither NaN nor infinities: those are inputs too, and refused by a rule."""
-    return None if weight is None else float(weight).hex()
+    return None if weight is None else repr(weight)

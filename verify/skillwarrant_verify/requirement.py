@@ -1,7 +1,7 @@
 """A requirement is a code that must be proved by a rule: the registry of rules, and the words they answer in.
 
 Deny is the absence of proof: a rule that returns nothing, or meets a missing input, proves nothing. The rules
-themselves are in `rules_origin` (who made it, and what it is) and `rules_place` (where it is to be used).
+themselves are in the modules `rules_…`, which `decide` imports.
 """
 
 from __future__ import annotations

@@ -79,6 +79,10 @@ def _may_name(patterns: tuple[str, ...], name: str) -> bool:
 @proves("class.allowed")
 def _policy_class(policy: Policy, facts: Facts) -> Finding:
     code, path, found = "class.allowed", "manifest.policyClass", facts.verified.manifest.policy_class
+    stated = facts.context.policy_class
+    if stated is not None and found != stated:
+        message = "the skill is made for another class of policy than this deployment is under"
+        return no(code, message, path, expected=stated, found=found)
     if found not in policy.policy_classes:
         expected = any_of(policy.policy_classes)
         return no(code, "the skill is made for another class of policy", path, expected=expected, found=found)

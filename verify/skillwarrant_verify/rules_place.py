@@ -1,10 +1,7 @@
-"""Rules about where an adapter is to be used: company, deployment, now. Pure: time is an input."""
+"""Rules about where an adapter is to be used: deployment, now. Pure: time is an input."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from skillwarrant_verify.composition import objection
 from skillwarrant_verify.decision import Finding
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy
@@ -12,23 +9,6 @@ from skillwarrant_verify.requirement import any_of, listed, no, proves, within, 
 from skillwarrant_verify.requires import unmet_ranges
 
 __all__: list[str] = []  # importing this module registers its rules
-
-
-@proves("composition.allowed")
-def _composition(_: Policy, facts: Facts) -> Finding:
-    code, path = "composition.allowed", "manifest.composition"
-    found = objection(facts.verified.manifest, facts.companions)
-    if found is not None:
-        return no(
-            code,
-            "these skills may not share a model",
-            path,
-            expected="the consent of every publisher",
-            found=found,
-            fix="Load it onto a model of its own.",
-        )
-    count = len(facts.companions)
-    return yes(code, f"it shares its model with {count} others" if count else "it is alone on its model", path)
 
 
 @proves("environment.allowed")
@@ -53,17 +33,6 @@ def _environment(policy: Policy, facts: Facts) -> Finding:
 def _region(_: Policy, facts: Facts) -> Finding:
     regions = facts.verified.manifest.deployment.regions
     return listed("region.allowed", "context.region", "region", regions, facts.context.region)
-
-
-@proves("operator.allowed")
-def _operator(_: Policy, facts: Facts) -> Finding:
-    operators, found = facts.verified.manifest.deployment.operators, facts.context.operator_name
-    finding = listed("operator.allowed", "context.operator", "operator", operators, found)
-    if finding.outcome == "proved":
-        return finding
-    # Findings go on record, and a record names nobody.
-    expected = f"one of {len(operators)} that the manifest names"
-    return replace(finding, expected=expected, found="another" if found else "nothing")
 
 
 @proves("prompt.allowed")
