@@ -284,18 +284,24 @@ class Forged(Attempt):
         self.files = dict(lab.files)
         self.payload: bytes = lab.statement.raw
         self.options: dict[str, Any] = {"version": self.version}
-        self.certificate: dict[str, Any] = {"names": [_name(self.signer)]}
+        self.certificate: dict[str, Any] = {"names": [self.name(self.signer)]}
         self.forge: Callable[[dict[str, Any]], Any] = lambda bundle: bundle
         self.root = lab.insider.root()
         self.when = lambda: insider.NOW
         self.policy = self.trusting()
 
-    def trusting(self, identity: str | None = None, issuer: str = ISSUER, extra: str = "") -> Policy:
-        """A policy that trusts one publisher."""
-        text = self.lab.world.policy_text(extra)
-        head, _, _ = text.partition("[[publishers]]")
-        rule = f'[[publishers]]\nissuer = "{issuer}"\nidentity = "{identity or self.identity}"\nskills = ["acme/*"]\n'
-        return Policy.parse((head + rule).encode())
+    def trusting(
+        self, identity: str | None = None, *, issuer: str = ISSUER, extra: str = "", rule: str = ""
+    ) -> Policy:
+        """A policy that trusts one publisher; `extra` goes to its top, `rule` to its end."""
+        head = self.lab.world.policy_text(extra).partition("[[publishers]]")[0]
+        lines = f'issuer = "{issuer}"\nidentity = "{identity or self.identity}"\nskills = ["acme/*"]\n'
+        return Policy.parse(f"{head}[[publishers]]\n{lines}{rule}\n".encode())
+
+    def name(self, identity: str) -> x509.GeneralName:
+        """A subject alternative name of the kind that Fulcio makes for this identity."""
+        uri = "://" in identity
+        return x509.UniformResourceIdentifier(identity) if uri else x509.RFC822Name(identity)
 
     def predicate(self, **fields: Any) -> None:
         """Sign a predicate with other fields; None takes one away."""
@@ -347,10 +353,6 @@ SETUPS: Final[tuple[type[Attempt], ...]] = (
     ForgedGlob,
     ForgedEmail,
 )
-
-
-def _name(identity: str) -> x509.GeneralName:
-    return x509.UniformResourceIdentifier(identity) if "://" in identity else x509.RFC822Name(identity)
 
 
 def flip(path: Path) -> None:

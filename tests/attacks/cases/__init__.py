@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from cases import configuration, substitution, weights
+from cases import configuration, manifest, substitution, weights
 
 __all__ = ["GROUPS"]
 
-GROUPS: Final = {module.GROUP: module.WORDS for module in (substitution, weights, configuration)}
+GROUPS: Final = {module.GROUP: module.WORDS for module in (substitution, weights, configuration, manifest)}
