@@ -1,7 +1,7 @@
 """The consumer's half: trust, signature and log, policy, the base model, loading, observing.
 
-Importing this package imports neither torch nor sigstore: `verify_and_load` and `Gate` are looked up when first
-used, so that a program which only reads a policy stays light.
+Importing this package imports next to nothing: its names are looked up when first used. A program that only reads a
+policy needs neither torch nor sigstore, and every Python of an enforced host can afford it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from skillwarrant_verify.context import Context
-
 if TYPE_CHECKING:
     from skillwarrant_verify.activate import Gate, LoadOptions, verify_and_load
+    from skillwarrant_verify.context import Context
     from skillwarrant_verify.enforcement import enforce
     from skillwarrant_verify.operator_token import OperatorKeys, VerifiedOperator, verify_operator
     from skillwarrant_verify.policy import Policy
@@ -30,6 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Context": "context",
     "Gate": "activate",
     "LoadOptions": "activate",
     "OperatorKeys": "operator_token",

@@ -10,10 +10,8 @@ Nothing is imported here: a door is looked for in a module that somebody else ha
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from types import FunctionType, ModuleType
 from typing import Final
 
@@ -83,10 +81,10 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "transformers.models.wav2vec2.modeling_wav2vec2": ("Wav2Vec2PreTrainedModel.load_adapter",),
 }
 
-# Modules that begin so -> names of methods, in whichever class, that are doors wherever they are found.
+# Modules that begin so -> methods that begin so, in whichever class: doors wherever they are found.
 _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "diffusers.loaders.": ("fuse_lora", "load_ip_adapter", "load_lora_into_*", "load_lora_weights"),
-    "peft.tuners.": ("update_layer*",),
+    "diffusers.loaders.": ("fuse_lora", "load_ip_adapter", "load_lora_into_", "load_lora_weights"),
+    "peft.tuners.": ("inject_adapter", "update_layer"),
 }
 
 
@@ -113,10 +111,10 @@ def doors_of(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
     _check_known(module)
     for path in _REQUIRED.get(name, ()):
         yield f"{name}.{path}", _required(module, path)
-    patterns = [pattern for prefix, found in _FAMILIES.items() if name.startswith(prefix) for pattern in found]
-    for holder in list(vars(module).values()) if patterns else ():
+    beginnings = tuple(each for prefix, found in _FAMILIES.items() if name.startswith(prefix) for each in found)
+    for holder in list(vars(module).values()) if beginnings else ():
         if isinstance(holder, type) and holder.__module__ == name:
-            yield from _methods(holder, patterns)
+            yield from _methods(holder, beginnings)
 
 
 def _check_known(module: ModuleType) -> None:
@@ -145,10 +143,9 @@ def _required(module: ModuleType, path: str) -> FunctionType:
     return function
 
 
-def _methods(holder: type, patterns: list[str]) -> Iterator[tuple[str, FunctionType]]:
+def _methods(holder: type, beginnings: tuple[str, ...]) -> Iterator[tuple[str, FunctionType]]:
     for name, attribute in list(vars(holder).items()):
-        wanted = any(fnmatchcase(name, pattern) for pattern in patterns)
-        if wanted and (function := _function(attribute)) is not None:
+        if name.startswith(beginnings) and (function := _function(attribute)) is not None:
             yield f"{holder.__module__}.{holder.__qualname__}.{name}", function
 
 
@@ -156,5 +153,7 @@ def _function(attribute: object) -> FunctionType | None:
     inner = attribute.__func__ if isinstance(attribute, classmethod | staticmethod) else attribute
     if not callable(inner):
         return None
-    innermost = inspect.unwrap(inner)
+    from inspect import unwrap
+
+    innermost = unwrap(inner)
     return innermost if isinstance(innermost, FunctionType) else None

@@ -9,8 +9,6 @@ It knows neither PEFT nor which functions are doors.
 
 from __future__ import annotations
 
-import inspect
-import logging
 import threading
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -20,7 +18,7 @@ from skillwarrant_verify.passage import inside
 
 __all__ = ["close", "closed", "through"]
 
-_LOG: Final = logging.getLogger("skillwarrant.enforce")
+LOGGER: Final = "skillwarrant.enforce"
 _LOCK: Final = threading.Lock()
 _GUARDS: Final[dict[FunctionType, CodeType]] = {}
 _DOORS: Final[list[tuple[str, FunctionType]]] = []  # by number: the door's name, and what it did before
@@ -36,6 +34,8 @@ def close(door: str, function: FunctionType) -> None:
     Raises:
         Unavailable: the function holds more variables of others than a method does.
     """
+    from inspect import signature
+
     with _LOCK:
         if function not in _GUARDS:
             template = _template(door, function)
@@ -43,7 +43,7 @@ def close(door: str, function: FunctionType) -> None:
             number = len(_DOORS) - 1
             constants = tuple(number if value == _NUMBER else value for value in template.co_consts)
             _GUARDS[function] = template.replace(co_consts=constants)
-            function.__dict__["__signature__"] = inspect.signature(function)  # libraries look at it
+            function.__dict__["__signature__"] = signature(function)  # libraries look at it
         function.__code__ = _GUARDS[function]
 
 
@@ -61,7 +61,9 @@ def through(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     door, opened = _DOORS[number]
     if not inside():
-        _LOG.warning("refused past the gate: %s", door, stacklevel=3)
+        import logging  # not before it is needed: this module is imported by every program that is enforced
+
+        logging.getLogger(LOGGER).warning("refused past the gate: %s", door, stacklevel=3)
         raise NotWarranted(
             "enforcement is on in this process, and this would put an adapter onto a model past the gate",
             expected="skillwarrant_verify.verify_and_load, or an operation of Gate",

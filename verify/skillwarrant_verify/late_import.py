@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 __all__ = ["AfterImport"]
 
 
-class AfterImport(MetaPathFinder):
+class AfterImport:
     """Calls a function with each module of some names, right after its code has run; `importlib.reload` included.
 
     What the function raises is raised by the import, and the module is not there.
@@ -37,12 +40,12 @@ class AfterImport(MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Calling(spec.loader, self._action)
+                    spec.loader = cast("Loader", _Calling(spec.loader, self._action))
                 return spec
         return None
 
 
-class _Calling(Loader):
+class _Calling:
     """Another loader, and a call when it is done. Afterwards the module has that other loader for its own."""
 
     def __init__(self, loader: Loader, action: Callable[[ModuleType], None]) -> None:
