@@ -161,7 +161,7 @@ def make_base() -> Callable[..., Path]:
     def make(directory: Path, seed: int = 0) -> Path:
         directory.mkdir(parents=True)
         (directory / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
-        tensors = {"model.norm.weight": np.full(4, seed, dtype=np.float32)}
+        tensors = {"model.embed_tokens.weight": np.full(4, seed, dtype=np.float32)}
         (directory / "model.safetensors").write_bytes(save(tensors))
         return directory
 

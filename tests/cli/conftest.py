@@ -119,13 +119,13 @@ def write_adapter() -> Callable[[Path], Path]:
 
 @pytest.fixture(scope="session")
 def write_base() -> Callable[[Path, int], Path]:
-    """Writes a base model of one layer; another `seed` is another model of the same architecture."""
+    """Writes a base model of one tensor; another `seed` is another model of the same architecture."""
 
     def write(directory: Path, seed: int) -> Path:
         directory.mkdir(parents=True)
         config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
         (directory / "config.json").write_text(json.dumps(config))
-        weights = {f"{LAYER}.weight": ([8, 8], bytes((seed + index) % 251 for index in range(256)))}
+        weights = {"model.embed_tokens.weight": ([8, 8], bytes((seed + index) % 251 for index in range(256)))}
         (directory / "model.safetensors").write_bytes(tensors(weights))
         return directory
 

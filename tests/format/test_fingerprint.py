@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skillwarrant_format import base_directory
+from skillwarrant_format import weight_files
 from skillwarrant_format.base_directory import fingerprint_directory
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
@@ -180,8 +180,8 @@ def test_how_a_model_is_cut_into_shards_does_not_matter(model: Path) -> None:
 
 
 def test_tensors_larger_than_a_chunk_are_hashed_whole(model: Path) -> None:
-    content = os.urandom(base_directory._CHUNK * 2 + 17)
-    big: Tensors = {**MODEL, "big": ("U8", (len(content),), content)}
+    content = os.urandom(weight_files._CHUNK * 2 + 17)
+    big: Tensors = {**MODEL, "model.layers.0.big": ("U8", (len(content),), content)}
     (model / "model.safetensors").write_bytes(safetensors(big))
     assert fingerprint_directory(model).fingerprint == root(measured(big))
 
