@@ -12,7 +12,7 @@ import unittest.mock
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -272,6 +272,7 @@ class Forged(Attempt):
         certificate: of `Insider.certificate`.
         forge: a last change of the bundle's JSON.
         root: the trusted root's JSON.
+        max_age: how old the trust root may be.
     """
 
     version: ClassVar[int] = 1
@@ -287,6 +288,7 @@ class Forged(Attempt):
         self.certificate: dict[str, Any] = {"names": [self.name(self.signer)]}
         self.forge: Callable[[dict[str, Any]], Any] = lambda bundle: bundle
         self.root = lab.insider.root()
+        self.max_age: timedelta | None = None
         self.when = lambda: insider.NOW
         self.policy = self.trusting()
 
@@ -322,7 +324,7 @@ class Forged(Attempt):
         forged = self.forge(bundle)
         document = bundle if forged is None else forged
         self.manifest = document if isinstance(document, bytes) else insider.raw(document)
-        self.trust = self.insider.trust(self.root)
+        self.trust = self.insider.trust(self.root, max_age=self.max_age)
         self.adapter = Snapshot.of(self.files, "a mirror")
 
 

@@ -62,6 +62,7 @@ def verify_envelope(bundle: bytes, root: bytes, check: CertificateCheck) -> Sign
         TrustError: sigstore cannot use the root.
         Unavailable: sigstore failed in a way that is no answer.
     """
+    from cryptography.x509 import ExtensionNotFound
     from sigstore import errors, models
 
     verifier = _verifier(root)
@@ -69,7 +70,7 @@ def verify_envelope(bundle: bytes, root: bytes, check: CertificateCheck) -> Sign
         payload_type, payload = verifier.verify_dsse(models.Bundle.from_json(bundle), check)
     except SkillwarrantError:
         raise
-    except errors.VerificationError as error:
+    except (errors.VerificationError, ExtensionNotFound) as error:  # the latter: a certificate for no use at all
         raise _no(error) from None
     except (errors.Error, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise FormatError("the bundle cannot be verified as it is malformed", found=_line(error)) from None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from cases import configuration, manifest, substitution, weights
+from cases import configuration, identity, log, manifest, substitution, weights
 
 __all__ = ["GROUPS"]
 
-GROUPS: Final = {module.GROUP: module.WORDS for module in (substitution, weights, configuration, manifest)}
+GROUPS: Final = {module.GROUP: module.WORDS for module in (substitution, weights, configuration, manifest, identity, log)}
