@@ -1,5 +1,5 @@
-"""Have PEFT attach an adapter's layers to a model, empty: on torch's meta device, where nothing is allocated, no
-random number is drawn and nothing is initialised. What PEFT says against it becomes one of our errors.
+"""Have PEFT attach an adapter to a model, empty or as its method starts. What PEFT says against it becomes one of
+our errors.
 
 It does not see the weights.
 """
@@ -7,28 +7,29 @@ It does not see the weights.
 from __future__ import annotations
 
 import re
-from copy import deepcopy
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from torch import nn
 
 from skillwarrant_format.adapter_config import AdapterConfig
-from skillwarrant_format.adapter_files import CONFIG_NAME
-from skillwarrant_format.errors import FormatError, LoadMismatch, Unavailable, UsageError
-from skillwarrant_verify.peft_adapter import carries_adapters, peft_model_class
+from skillwarrant_format.errors import LoadMismatch, Unavailable, UsageError
+from skillwarrant_verify.peft_adapter import carries_adapters
+from skillwarrant_verify.peft_methods import add, is_prompt_learning, peft_config, prefix_of
 
-__all__ = ["attach", "check_receiver"]
+__all__ = ["attach_empty", "attach_started", "check_receiver", "translated"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PREFIX: Final = "lora_"  # PEFT mixes up weights of an adapter whose name is a part of this
 # What PEFT raises when a configuration and a model do not fit. Anything else is a defect, and keeps its name.
 _MISFITS: Final = (
+    ArithmeticError,
+    AssertionError,
     AttributeError,
     ImportError,
-    IndexError,
-    KeyError,
+    LookupError,
     NotImplementedError,
     RuntimeError,
     TypeError,
@@ -36,17 +37,18 @@ _MISFITS: Final = (
 )
 
 
-def check_receiver(model: nn.Module, adapter_name: str) -> None:
+def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *, is_trainable: bool) -> None:
     """Check that a model can be given an adapter of this name.
 
     Raises:
-        UsageError: the name is taken or not usable, or the model carries adapters without being a `PeftModel`.
+        UsageError: the name is taken or not usable, the model carries adapters without being a `PeftModel`, or the
+            method cannot be trained on.
         Unavailable: the model is not in memory.
     """
-    if not _NAME.fullmatch(adapter_name) or adapter_name in _PREFIX:
+    if not _NAME.fullmatch(adapter_name) or adapter_name in prefix_of(config):
         raise UsageError(
             "the adapter name cannot be used",
-            expected=f"1 to 64 letters, digits, - and _, and no part of {_PREFIX}",
+            expected=f"1 to 64 letters, digits, - and _, and no part of {prefix_of(config)}",
             found=adapter_name,
         )
     if isinstance(model, PeftModel):
@@ -59,53 +61,73 @@ def check_receiver(model: nn.Module, adapter_name: str) -> None:
             found=type(model).__name__,
             fix="Pass the PeftModel that verify_and_load gave, or unload the adapters first.",
         )
+    if is_trainable and is_prompt_learning(config):
+        raise UsageError(
+            "PEFT cannot go on training a saved prompt",
+            expected="is_trainable=False",
+            found=config.peft_type,
+        )
     if any(parameter.device.type == "meta" for parameter in model.parameters()):
         raise Unavailable(
             "the base model is not in memory", found="weights on torch's meta device", fix="Load all of it."
         )
 
 
-def attach(model: nn.Module, config: AdapterConfig, adapter_name: str, *, is_trainable: bool) -> PeftModel:
-    """Attach empty layers.
+def attach_empty(model: nn.Module, config: AdapterConfig, adapter_name: str, *, is_trainable: bool) -> PeftModel:
+    """Attach the layers of a plain LoRA empty: on torch's meta device, where nothing is allocated, no random number
+    is drawn and nothing is initialised.
 
     Returns:
         A PeftModel whose parameters of this adapter are on the meta device; `model` itself if it is one.
 
     Raises:
-        FormatError: PEFT does not accept the configuration.
         LoadMismatch: the configuration does not fit the model. The model may then be half changed.
         Unavailable: not enough memory.
     """
-    lora = _peft_config(config, is_trainable)
-    # Every weight is replaced, so none needs a start value.
-    start, lora.init_lora_weights = lora.init_lora_weights, False
-    try:
+    with translated():
+        lora: Any = peft_config(config, is_trainable=is_trainable)
+        # Every weight is replaced, so none needs a start value.
+        start, lora.init_lora_weights = lora.init_lora_weights, False
         with torch.device("meta"):
-            target = _attached(model, lora, config.task_type, adapter_name, is_trainable)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise Unavailable("not enough memory for the adapter", found=str(error)) from error
-    except _MISFITS as error:
-        raise LoadMismatch("the adapter's configuration does not fit this model", found=str(error)) from error
-    lora.init_lora_weights = start
+            target = add(model, adapter_name, lora, autocast_adapter_dtype=False, low_cpu_mem_usage=False)
+        lora.init_lora_weights = start
     return target
 
 
-def _attached(
-    model: nn.Module, lora: LoraConfig, task_type: str | None, adapter_name: str, is_trainable: bool
+def attach_started(
+    model: nn.Module,
+    config: AdapterConfig,
+    adapter_name: str,
+    *,
+    is_trainable: bool,
+    autocast_adapter_dtype: bool,
+    low_cpu_mem_usage: bool,
 ) -> PeftModel:
-    if not isinstance(model, PeftModel):
-        return peft_model_class(task_type)(model, lora, adapter_name, autocast_adapter_dtype=False)
-    model.add_adapter(adapter_name, lora, autocast_adapter_dtype=False)
-    if is_trainable:  # a further adapter is not active, and so comes frozen
-        model.set_requires_grad(adapter_name)
-    return model
+    """Attach an adapter's layers with the values that its method starts from, in memory.
+
+    Raises:
+        LoadMismatch, Unavailable: as `attach_empty`.
+    """
+    with translated(low_cpu_mem_usage=low_cpu_mem_usage):
+        return add(
+            model,
+            adapter_name,
+            peft_config(config, is_trainable=is_trainable),
+            autocast_adapter_dtype=autocast_adapter_dtype,
+            low_cpu_mem_usage=low_cpu_mem_usage,
+        )
 
 
-def _peft_config(config: AdapterConfig, is_trainable: bool) -> LoraConfig:
-    options = deepcopy(dict(config.raw))  # PEFT extends lists in place
+@contextmanager
+def translated(*, low_cpu_mem_usage: bool = False) -> Iterator[None]:
+    """PEFT's objections as ours."""
     try:
-        lora = LoraConfig(**options)  # type: ignore[arg-type]  # checked one by one by check_lora
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise Unavailable("not enough memory for the adapter", found=str(error)) from error
     except _MISFITS as error:
-        raise FormatError(f"PEFT does not accept {CONFIG_NAME}", found=str(error)) from error
-    lora.inference_mode = not is_trainable
-    return lora
+        raise LoadMismatch(
+            "the adapter's configuration does not fit this model",
+            found=str(error) or type(error).__name__,
+            fix="PEFT cannot load every method with low_cpu_mem_usage: try without." if low_cpu_mem_usage else None,
+        ) from error

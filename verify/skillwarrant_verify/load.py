@@ -1,21 +1,20 @@
 """Load an adapter through PEFT from verified bytes, never from a path, and prove what got onto the model.
 
-    parse the configuration -> attach empty layers -> compare what they want with what the file has
-        -> put the signed tensors in place -> prove that they are there
-
-PEFT writes whatever keys a file has (another adapter's, the base model's) and makes up what it has not. So nothing
-is written before the file's keys and shapes are exactly those that the configuration implies. The parameters then
-are views of the very buffer that was hashed, wherever dtype, device and alignment allow, so that "the live weights
-are the signed bytes" is a comparison of pointers; elsewhere every bit is compared with the cast of the signed.
+    parse the configuration -> measure the file's tensors -> attach the method's layers
+        -> compare what they want with what the file has -> put the signed tensors in place -> prove that they are there
 
 The result is that of `PeftModel.from_pretrained` with the same keywords, bit by bit, except that no random numbers
 are drawn from torch's generator, and that base weights in the file are compared and never written (PEFT's
 `low_cpu_mem_usage` unties embeddings with them). Whatever fails, the model is put back as it was.
+
+A configuration that changes the base (PiSSA, biases) is loaded like any other: whether it may be is for a policy to
+say, before. To be able to take it back, all of the base is then copied while loading, and what was overwritten in
+place is kept as long as its `Loaded`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -23,14 +22,19 @@ from peft import PeftModel
 from torch import nn
 
 from skillwarrant_format.adapter_config import AdapterConfig
-from skillwarrant_format.errors import FormatError, LoadMismatch, Unavailable
-from skillwarrant_format.snapshot import WEIGHTS_NAME, Snapshot
-from skillwarrant_verify.attach import attach, check_receiver
+from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_format.snapshot import Snapshot
+from skillwarrant_verify.attach import check_receiver
 from skillwarrant_verify.base import exclusive
-from skillwarrant_verify.lora_config import check_lora
-from skillwarrant_verify.peft_adapter import Placement, Slot, adapter_tensors, base_keys, converted, slots
+from skillwarrant_verify.by_view import is_plain, place_by_view
+from skillwarrant_verify.passage import passage
+from skillwarrant_verify.peft_adapter import BaseState, base_of
+from skillwarrant_verify.peft_options import check_options, check_patterns
+from skillwarrant_verify.placed import Keywords, Placed
 from skillwarrant_verify.rollback import Journal
-from skillwarrant_verify.weights import Weights, is_memory_of, owned, same_bits
+from skillwarrant_verify.seal import AdapterSeal
+from skillwarrant_verify.through_peft import place_through_peft
+from skillwarrant_verify.weights import Weights
 
 __all__ = ["Loaded", "load", "parse_config"]
 
@@ -42,8 +46,10 @@ class Loaded:
     Args:
         model: the PeftModel: the same object as before, where it got a further adapter.
         config: what the adapter's configuration says.
-        tensors: how many tensors the adapter has.
+        tensors: how many tensors the adapter's file has on the model.
         views: how many of them are the verified memory itself; the others are casts or copies, compared bit by bit.
+        changed_base: the method changed weights of the base, or their number; its configuration says so.
+        seal: tells later whether the adapter is still this one.
     """
 
     model: PeftModel
@@ -51,6 +57,8 @@ class Loaded:
     config: AdapterConfig
     tensors: int
     views: int
+    changed_base: bool
+    seal: AdapterSeal
     _receiver: nn.Module = field(repr=False, compare=False)
     _journal: Journal = field(repr=False, compare=False)
 
@@ -65,17 +73,11 @@ def parse_config(snapshot: Snapshot) -> AdapterConfig:
 
     Raises:
         FilesMismatch: there is none.
-        FormatError: it is not strict JSON, not LoRA, or has an option or a value that this version does not load.
+        FormatError: it is not strict JSON, or has an option or a value that this version does not load.
+        Unavailable: PEFT needs a package for this method that is not installed.
     """
     config = AdapterConfig.parse(snapshot.config.data)
-    if config.peft_type != "LORA":
-        raise FormatError(
-            "this version loads LoRA adapters only",
-            expected="peft_type LORA",
-            found=config.peft_type,
-            fix="Nothing of it was loaded; other methods come with a later version.",
-        )
-    check_lora(config.raw)
+    check_options(config)
     return config
 
 
@@ -88,6 +90,8 @@ def load(
     torch_device: str | None = None,  # noqa: ARG001  # kept for the sake of PEFT's signature, see below
     autocast_adapter_dtype: bool = True,
     low_cpu_mem_usage: bool = False,
+    signed: Fingerprint | None = None,
+    allow_non_finite: bool = False,
 ) -> Loaded:
     """Put a verified adapter onto a model.
 
@@ -98,6 +102,8 @@ def load(
         torch_device: in PEFT, the device on which a file's weights are read before they go to that of their layer;
             here they go there at once, and it makes no difference.
         adapter_name, autocast_adapter_dtype, low_cpu_mem_usage: as in PEFT's `PeftModel.from_pretrained`.
+        signed: what the adapter's tensors must measure together, on the model.
+        allow_non_finite: accept NaN and infinities among them.
 
     Raises:
         FilesMismatch, FormatError: the files are no adapter that this version loads.
@@ -106,93 +112,59 @@ def load(
         Unavailable: the model is not in memory, or the memory does not suffice.
     """
     config = parse_config(snapshot)
-    weights = Weights.of(snapshot.weights)
-    with exclusive(model):
-        check_receiver(model, adapter_name)
-        journal = Journal.of(model)
+    weights = Weights.of(snapshot.weights, signed=signed, allow_non_finite=allow_non_finite)
+    keywords = Keywords(
+        is_trainable=is_trainable,
+        autocast_adapter_dtype=autocast_adapter_dtype,
+        low_cpu_mem_usage=low_cpu_mem_usage,
+    )
+    with exclusive(model), passage():
+        check_receiver(model, config, adapter_name, is_trainable=is_trainable)
+        check_patterns(config, [name for name, _ in model.named_modules()])
+        base = BaseState.of(base_of(model)).tensors if config.changes_base else {}
+        journal = Journal.of(model, contents=base.values())
         try:
-            target = attach(model, config, adapter_name, is_trainable=is_trainable)
-            empty = adapter_tensors(target, adapter_name)
-            signed = _matched(target, empty, weights)
-            places = slots(
-                target, empty, autocast_adapter_dtype=autocast_adapter_dtype, low_cpu_mem_usage=low_cpu_mem_usage
-            )
-            _put(places, signed, writable=is_trainable)
-            views = _prove(places, signed)
+            placed = _placed(model, config, adapter_name, weights, keywords, journal)
             if not is_trainable:
-                target.eval()
+                placed.model.eval()
+            seal = AdapterSeal.of(adapter_name, placed.live, {key: weights.digests[key] for key in placed.exact})
+            changed_base = journal.keep_changed() | _replaced(base, placed.model)
         except BaseException:
             journal.restore()
             raise
     return Loaded(
-        model=target,
+        model=placed.model,
         adapter_name=adapter_name,
         config=config,
-        tensors=len(signed),
-        views=views,
+        tensors=len(placed.signed),
+        views=placed.views,
+        changed_base=changed_base,
+        seal=seal,
         _receiver=model,
         _journal=journal,
     )
 
 
-def _matched(model: PeftModel, empty: Mapping[str, torch.Tensor], weights: Weights) -> dict[str, torch.Tensor]:
-    """The file's tensors that go onto the model: exactly those that the attached layers want."""
-    if missing := sorted(empty.keys() - weights.tensors.keys()):
-        raise _mismatch("lacks a tensor that its configuration implies", missing)
-    _check_repeated(model, {key: weights.tensors[key] for key in weights.tensors.keys() - empty.keys()})
-    for key, parameter in empty.items():
-        if parameter.shape != weights.tensors[key].shape:
-            raise LoadMismatch(
-                f"{WEIGHTS_NAME} has a tensor of another shape than this model and the configuration imply",
-                expected=str(list(parameter.shape)),
-                found=f"{key}: {list(weights.tensors[key].shape)}",
-            )
-    return {key: weights.tensors[key] for key in empty}
+def _placed(
+    model: nn.Module,
+    config: AdapterConfig,
+    adapter_name: str,
+    weights: Weights,
+    keywords: Keywords,
+    journal: Journal,
+) -> Placed:
+    """The fast way where it is known to give the same, else PEFT's own."""
+    if is_plain(config):
+        placed = place_by_view(model, config, adapter_name, weights, keywords)
+        if placed is not None:
+            return placed
+        journal.restore()
+    return place_through_peft(model, config, adapter_name, weights, keywords)
 
 
-def _check_repeated(model: PeftModel, others: Mapping[str, torch.Tensor]) -> None:
-    """PEFT saves some weights of the base along (embeddings, biases). They are accepted where they are the base's
-    own, bit by bit, and never written."""
-    base = base_keys(model) if others else {}
-    if unknown := sorted(others.keys() - base.keys()):
-        raise _mismatch("has a tensor that its configuration does not imply", unknown)
-    for key, tensor in others.items():
-        live = base[key]
-        if live.shape != tensor.shape or not same_bits(converted(tensor, Placement(live.device, live.dtype)), live):
-            raise LoadMismatch(
-                f"{WEIGHTS_NAME} would overwrite a weight of the base model",
-                expected="the base model's own weight, or none",
-                found=key,
-                fix="An adapter may add to its base and change nothing of it: train it with bias='none' and without"
-                " resizing the embeddings.",
-            )
-
-
-def _mismatch(what: str, keys: list[str]) -> LoadMismatch:
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return LoadMismatch(
-        f"{WEIGHTS_NAME} {what}",
-        found=f"{keys[0]}{more}",
-        fix="It was made for another model, or with another configuration: get it again from its publisher.",
-    )
-
-
-def _put(places: Iterable[Slot], signed: Mapping[str, torch.Tensor], *, writable: bool) -> None:
-    """Replace each empty parameter by the signed tensor, as PEFT would hold it."""
-    try:
-        for slot in places:
-            tensor = owned(converted(signed[slot.key], slot.place), signed[slot.key], writable=writable)
-            setattr(slot.module, slot.name, nn.Parameter(tensor, requires_grad=slot.parameter.requires_grad))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise Unavailable("not enough memory for the adapter", found=str(error)) from error
-
-
-def _prove(places: Iterable[Slot], signed: Mapping[str, torch.Tensor]) -> int:
-    """Look at the model again: each weight must be the signed memory, or the cast of it. Counts the former."""
-    views = 0
-    for slot in places:
-        if is_memory_of(slot.parameter, signed[slot.key]):
-            views += 1
-        elif not same_bits(slot.parameter, converted(signed[slot.key], slot.place)):
-            raise LoadMismatch("a weight on the model is not the signed one", found=slot.key)
-    return views
+def _replaced(before: Mapping[str, torch.Tensor], model: nn.Module) -> bool:
+    """Whether a base that its adapter may change has other tensors now, or more of them."""
+    if not before:
+        return False
+    now = BaseState.of(base_of(model)).tensors
+    return now.keys() != before.keys() or any(now[name] is not before[name] for name in before)

@@ -1,17 +1,23 @@
-"""Put a model back as it was, whatever was done to its structure.
+"""Put a model back as it was, whatever was done to it.
 
 A `Journal` remembers, for every module, its attributes and what its containers held: children, parameters, hooks,
 and the plain dictionaries of tuner layers. Restoring puts the same objects back in the same places, so it does not
-matter how far an injection came or which method was injected. It remembers no tensor's content: nothing may write
-to a tensor that is in the journal.
+matter how far an injection came or which method was injected. Each tensor gets its own memory back, too.
+
+What is written into that memory is only undone for the tensors that the journal is told of: it copies them. Those
+copies cost as much memory as the tensors until `keep_changed` drops the ones that were not needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
 from torch import nn
+
+from skillwarrant_verify.weights import same_bits
 
 __all__ = ["Journal"]
 
@@ -20,29 +26,83 @@ _CONTAINERS = (dict, list, set)
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Everything about a model's structure, at one moment."""
+    """Everything about a model's structure, at one moment, and the contents of some of its tensors.
+
+    Args:
+        tensors: every tensor, and another one on its memory.
+        contents: those of which there is a copy. The list shrinks.
+    """
 
     entries: tuple[_Entry, ...]
     trainable: tuple[tuple[nn.Parameter, bool], ...]
+    tensors: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    contents: list[_Content]
 
     @classmethod
-    def of(cls, model: nn.Module) -> Self:
-        """Remember a model. Costs a few copies of small dictionaries per module, and no tensor."""
+    def of(cls, model: nn.Module, *, contents: Iterable[torch.Tensor] = ()) -> Self:
+        """Remember a model. Costs a few copies of small dictionaries per module, and the copies of `contents`."""
         modules = list(model.modules())
-        configs = {
-            id(config): config for module in modules if hasattr(config := module.__dict__.get("config"), "__dict__")
-        }
         return cls(
-            entries=tuple(_Entry.of(item) for item in (*modules, *configs.values())),
+            entries=tuple(_Entry.of(item) for item in (*modules, *_configurations(modules))),
             trainable=tuple((parameter, parameter.requires_grad) for parameter in model.parameters()),
+            tensors=tuple((tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers())),
+            contents=[_Content(tensor, tensor.data, tensor.detach().clone()) for tensor in contents],
         )
+
+    def keep_changed(self) -> bool:
+        """Drop the copies that restoring does not need: of tensors that were not changed, or got other memory.
+
+        Returns:
+            Whether any tensor was changed.
+        """
+        changed = [content for content in self.contents if content.changed]
+        self.contents[:] = [content for content in changed if content.overwritten]
+        return bool(changed)
 
     def restore(self) -> None:
         """Make the model what it was."""
         for entry in self.entries:
             entry.restore()
+        for tensor, memory in self.tensors:
+            if tensor.data_ptr() != memory.data_ptr():
+                tensor.data = memory
+        for content in self.contents:
+            content.restore()
         for parameter, trainable in self.trainable:
             parameter.requires_grad_(trainable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A tensor, its memory, and a copy of what was there."""
+
+    tensor: torch.Tensor
+    memory: torch.Tensor
+    copy: torch.Tensor
+
+    @property
+    def changed(self) -> bool:
+        return not same_bits(self.tensor, self.copy)
+
+    @property
+    def overwritten(self) -> bool:
+        return not same_bits(self.memory, self.copy)
+
+    def restore(self) -> None:
+        if self.overwritten:
+            self.memory.copy_(self.copy)
+
+
+def _configurations(modules: Sequence[nn.Module]) -> list[Any]:
+    """The objects with settings that PEFT changes: the model's configuration, and those of its adapters."""
+    found: dict[int, Any] = {}
+    for module in modules:
+        attributes = vars(module)
+        adapters = attributes.get("peft_config") or attributes.get("_peft_config") or {}
+        for item in (attributes.get("config"), *(adapters.values() if isinstance(adapters, dict) else ())):
+            if hasattr(item, "__dict__"):
+                found[id(item)] = item
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)

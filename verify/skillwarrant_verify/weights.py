@@ -5,7 +5,7 @@ It knows the file and torch, and nothing of PEFT.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -13,13 +13,29 @@ from typing import Any, Final, Self
 
 import torch
 
-from skillwarrant_format.errors import FormatError
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import FormatError, LoadMismatch
+from skillwarrant_format.fingerprint import Fingerprint, TensorDigest, of_safetensors, root
+from skillwarrant_format.hashing import Source, hash_all
 from skillwarrant_format.safetensors import Header, TensorInfo
 from skillwarrant_format.snapshot import WEIGHTS_NAME, File
 
-__all__ = ["Weights", "is_memory_of", "owned", "same_bits"]
+__all__ = ["Weights", "digests_of", "is_memory_of", "owned", "same_bits"]
 
-_DTYPES: Final = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+_DTYPES: Final = {
+    "BF16": torch.bfloat16,
+    "BOOL": torch.bool,
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+"""What PEFT's methods save: weights, and some of them indices."""
+_CODES: Final = {dtype: code for code, dtype in _DTYPES.items()}
 _BITS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _PART: Final = 32_768  # elements that torch sums on the calling thread: its pool stalls on a busy machine
 _ALIGNMENT: Final = 64  # bytes, as torch's allocator: kernels may round differently on other addresses
@@ -30,57 +46,83 @@ class Weights:
     """The tensors of an adapter file, by name, in the order of the file.
 
     None of them is copied: whoever writes to one writes to the buffer that was verified.
+
+    Args:
+        digests: what each of them measures, by name.
     """
 
     tensors: Mapping[str, torch.Tensor]
+    digests: Mapping[str, TensorDigest]
 
     @classmethod
-    def of(cls, file: File) -> Self:
+    def of(cls, file: File, *, signed: Fingerprint | None = None, allow_non_finite: bool = False) -> Self:
         """Views of a file's tensors.
 
+        Args:
+            signed: what all of them together must measure, where that is known.
+            allow_non_finite: accept NaN and infinities. They pass every comparison of shapes, and every answer with
+                them is noise, unless the method gives them a meaning.
+
         Raises:
-            FormatError: no safetensors file, or tensors of a type, size or place that no LoRA has, or NaN and
-                infinities: they pass every comparison of shapes, and every answer with them is noise.
+            FormatError: no safetensors file, or tensors of a type or place that no adapter has, or not finite.
+            LoadMismatch: not the signed tensors.
         """
         header = Header.parse(file.data, what=WEIGHTS_NAME)
         if not header.tensors:
             raise FormatError(f"{WEIGHTS_NAME} holds no tensors")
         for dtype, run in groupby(header.tensors, key=lambda tensor: tensor.dtype):
-            _check_run(file.buffer, header.data_start, dtype, list(run))
-        found = {tensor.name: _view(file.buffer, header.data_start, tensor) for tensor in header.tensors}
-        return cls(MappingProxyType(found))
+            _check_run(file.buffer, header.data_start, dtype, list(run), allow_non_finite=allow_non_finite)
+        digests = of_safetensors(header, file.data)
+        if signed is not None and (found := root(digests)) != signed:
+            raise LoadMismatch(
+                f"the tensors of {WEIGHTS_NAME} are not the signed ones", expected=str(signed), found=str(found)
+            )
+        views = {tensor.name: _view(file.buffer, header.data_start, tensor) for tensor in header.tensors}
+        return cls(MappingProxyType(views), MappingProxyType({digest.name: digest for digest in digests}))
 
 
-def _check_run(buffer: memoryview, start: int, dtype: str, run: list[TensorInfo]) -> None:
+def _check_run(
+    buffer: memoryview, start: int, dtype: str, run: list[TensorInfo], *, allow_non_finite: bool
+) -> None:
     """Check neighbours of one dtype at once: one pass of torch over all of them, and not one for each."""
-    if dtype not in _DTYPES or any(tensor.parameters == 0 for tensor in run):
-        raise _unusual(next((tensor for tensor in run if tensor.parameters == 0), run[0]))
+    if dtype not in _DTYPES:
+        raise FormatError(
+            f"{WEIGHTS_NAME} holds a tensor that no adapter has",
+            expected=f"elements of {', '.join(_DTYPES)}",
+            found=f"{run[0].name}: {dtype} {list(run[0].shape)}",
+        )
     count = sum(tensor.parameters for tensor in run)
+    if count == 0:
+        return
     values = torch.frombuffer(buffer, dtype=_DTYPES[dtype], count=count, offset=start + run[0].start)
     if values.data_ptr() % values.element_size():
         raise FormatError(f"{WEIGHTS_NAME} holds tensors at odd addresses", found=run[0].name)
-    # A sum is finite only if every term is. It may overflow too, so only then is every element looked at.
-    sums = torch.stack([part.sum(dtype=torch.float32) for part in torch.split(values, _PART)])
-    if bool(sums.isfinite().all()):
+    if allow_non_finite or _sums_to_finite(values):
         return
     for tensor in run:
         if not bool(_view(buffer, start, tensor).isfinite().all()):
             raise FormatError(
-                f"{WEIGHTS_NAME} holds NaN or infinities", expected="finite values", found=tensor.name
+                f"{WEIGHTS_NAME} holds NaN or infinities",
+                expected="finite values",
+                found=tensor.name,
+                fix="If the method gives them a meaning, name non-finite in the policy's allow_hazards.",
             )
 
 
-def _unusual(tensor: TensorInfo) -> FormatError:
-    return FormatError(
-        f"{WEIGHTS_NAME} holds a tensor that no adapter of this kind has",
-        expected=f"elements of {', '.join(_DTYPES)}",
-        found=f"{tensor.name}: {tensor.dtype} {list(tensor.shape)}",
-    )
+def _sums_to_finite(values: torch.Tensor) -> bool:
+    """A sum is finite only if every term is. It may overflow too, so a no means that every element is looked at."""
+    if not values.is_floating_point():
+        return True
+    wide = torch.float64 if values.dtype == torch.float64 else torch.float32
+    sums = torch.stack([part.sum(dtype=wide) for part in torch.split(values, _PART)])
+    return bool(sums.isfinite().all())
 
 
 def _view(buffer: memoryview, start: int, tensor: TensorInfo) -> torch.Tensor:
     # Each view has a storage of its own, so that nothing takes two of them for aliases when they are saved again.
     dtype = _DTYPES[tensor.dtype]
+    if tensor.parameters == 0:
+        return torch.empty(tensor.shape, dtype=dtype)
     flat = torch.frombuffer(buffer, dtype=dtype, count=tensor.parameters, offset=start + tensor.start)
     return flat.reshape(tensor.shape)
 
@@ -103,7 +145,32 @@ def _layout(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors are equal in dtype, shape, device and every bit (0.0 and -0.0 are not)."""
-    if (one.dtype, one.shape, one.device) != (other.dtype, other.shape, other.device):
+    if (one.dtype, one.shape, one.device) != (other.dtype, other.shape, other.device) or one.is_meta:
         return False
     bits = _BITS[one.element_size()]
-    return torch.equal(one.detach().contiguous().view(bits), other.detach().contiguous().view(bits))
+    return torch.equal(_plain(one).view(bits), _plain(other).view(bits))
+
+
+def digests_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, TensorDigest]:
+    """What live tensors measure, on whichever device and in whatever layout they are."""
+    digests = hash_all([_source(tensor) for tensor in tensors.values()])
+    return {name: _digest(name, tensors[name], digest) for name, digest in zip(tensors, digests, strict=True)}
+
+
+def _digest(name: str, tensor: torch.Tensor, digest: Digest) -> TensorDigest:
+    code = _CODES.get(tensor.dtype, str(tensor.dtype))
+    return TensorDigest(name=name, dtype=code, shape=tuple(tensor.shape), digest=digest)
+
+
+def _source(tensor: torch.Tensor) -> Source:
+    return Source(size=tensor.numel() * tensor.element_size(), chunks=lambda: _bytes(tensor))
+
+
+def _bytes(tensor: torch.Tensor) -> Iterable[memoryview]:
+    if tensor.numel():
+        flat = _plain(tensor).cpu().reshape(-1).view(torch.uint8).numpy()
+        yield memoryview(flat)  # type: ignore[arg-type]  # numpy 2.4 hides the buffer protocol from Python < 3.12
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().contiguous()
