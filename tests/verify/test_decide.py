@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+import idp
 from builders import BASE, IDENTITY, ISSUER, NOW, config, facts, manifest, verified
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyDenied, Unavailable
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import Composition, Deployment
-from skillwarrant_verify import Context, requirement
+from skillwarrant_verify import Context, VerifiedOperator, requirement
+from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.decide import Facts, decide, requirements
 from skillwarrant_verify.decision import Allowed, Decision
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.policy_sections import ALTERATIONS
 
 OTHER = Fingerprint(digest=Digest.of(b"another base"))
 
@@ -268,6 +272,15 @@ def test_the_inputs_digest_changes_with_every_input_and_with_nothing_else() -> N
         replace(plain, base=OTHER),
         replace(plain, context=Context(environment="staging")),
         replace(plain, context=Context(environment="production", operator="x")),
+        operated(idp.check(idp.mint(sub="x"))),
+        operated(idp.check(idp.mint(sub="x", exp=idp.SECONDS + 9))),
+        operated(idp.check(idp.mint(sub="x", groups=["ops"]))),
+        replace(plain, context=Context(environment="production", policy_class="general")),
+        replace(plain, context=Context(environment="production", session={"tenant": "x"})),
+        replace(plain, context=Context(environment="production", session={"tenant": "y"})),
+        replace(plain, alterations=(HOOK,)),
+        replace(plain, weight=0.5),
+        replace(plain, weight=float("nan")),
         replace(plain, now=NOW + timedelta(seconds=1)),
         replace(plain, versions={"peft": "1"}),
         replace(plain, verified=verified(manifest(composition=Composition(stackable=True)))),
@@ -275,3 +288,140 @@ def test_the_inputs_digest_changes_with_every_input_and_with_nothing_else() -> N
     ]
     digests = {plain.digest(), *(other.digest() for other in others)}
     assert len(digests) == len(others) + 1
+
+
+HOOK = "forward-hook: model.layers.0"
+
+
+@pytest.mark.parametrize("kind", ALTERATIONS)
+def test_what_is_hung_onto_the_base_is_denied_unless_the_policy_names_its_kind(kind: str) -> None:
+    altered = facts(alterations=(f"{kind}: model.layers.0",))
+    decision = decide(policy(), altered)
+    assert denied(decision) == ("runtime.unaltered",)
+    (reason,) = decision.reasons
+    assert "model.layers.0" in str(reason.found)
+    line = str(reason.fix).rpartition(": ")[2]
+    assert line == f'allow_alterations = ["{kind}"]'
+    assert decide(policy(line), altered).outcome == "allow"
+
+
+def test_an_allowance_for_one_kind_is_none_for_another() -> None:
+    other = facts(alterations=(HOOK, "patched-forward: model"))
+    decision = decide(policy('allow_alterations = ["patched-forward"]'), other)
+    assert denied(decision) == ("runtime.unaltered",)
+    assert decision.reasons[0].found == HOOK
+    assert '["forward-hook", "patched-forward"]' in str(decision.reasons[0].fix)
+
+
+def test_a_kind_that_no_policy_can_name_is_denied_and_no_line_is_suggested_for_it() -> None:
+    decision = decide(policy(), facts(alterations=("teleport: model",)))
+    assert denied(decision) == ("runtime.unaltered",)
+    assert "allow_alterations" not in str(decision.reasons[0].fix)
+
+
+def test_a_thousand_hooks_are_counted_and_a_few_named() -> None:
+    hooks = tuple(f"accelerate-hook: layer.{number}" for number in range(1000))
+    assert "and 997 more" in str(decide(policy(), facts(alterations=hooks)).reasons[0].found)
+
+
+def test_an_active_adapter_is_no_alteration_if_it_came_through_the_gate_and_only_then() -> None:
+    stackable = manifest(composition=Composition(stackable=True))
+    active = ("active-adapter: first",)
+    ours = facts(stackable, alterations=active, companions=(Companion(adapter_name="first", manifest=stackable),))
+    assert decide(policy(), ours).outcome == "allow"
+    theirs = replace(ours, companions=(Companion(adapter_name="first", manifest=None),))
+    assert denied(decide(policy(), theirs)) == ("runtime.unaltered", "composition.allowed")
+    unknown = replace(ours, companions=(Companion(adapter_name="second", manifest=stackable),))
+    assert denied(decide(policy(), unknown)) == ("runtime.unaltered",)
+    tolerant = policy('allow_alterations = ["active-adapter"]')
+    assert decide(tolerant, theirs).outcome == "allow"
+    assert denied(decide(tolerant, replace(theirs, verified=verified()))) == ("composition.allowed",)
+
+
+def test_a_merged_adapter_is_an_alteration_wherever_it_came_from() -> None:
+    stackable = manifest(composition=Composition(stackable=True))
+    merged = facts(
+        stackable,
+        alterations=("merged-adapter: first",),
+        companions=(Companion(adapter_name="first", manifest=stackable),),
+    )
+    assert denied(decide(policy(), merged)) == ("runtime.unaltered",)
+
+
+def test_a_context_under_another_policy_class_is_denied_even_where_the_policy_knows_both() -> None:
+    both = replace(policy(), policy_classes=("general", "medical"))
+    assert decide(both, facts(context=Context(environment="production", policy_class="general"))).outcome == "allow"
+    medical = facts(context=Context(environment="production", policy_class="medical"))
+    assert denied(decide(both, medical)) == ("class.allowed",)
+    assert denied(decide(policy(), replace(medical, verified=verified(manifest(policy_class="medical"))))) == (
+        "class.allowed",
+    )
+
+
+OPERATORS = f"""
+[operators]
+require = "verified"
+[[operators.issuers]]
+issuer = "{idp.ISSUER}"
+audience = "{idp.AUDIENCE}"
+subjects = ["{idp.CLAIMS["sub"]}", "spiffe://acme.example/gates/*"]
+"""
+
+
+def operated(operator: VerifiedOperator | str | None, **changes: Any) -> Facts:
+    return facts(context=Context(environment="production", operator=operator), **changes)
+
+
+def test_an_operator_whom_a_trusted_issuer_vouches_for_is_allowed() -> None:
+    wanted = policy(publisher=OPERATORS)
+    assert decide(wanted, operated(idp.check(idp.mint()))).outcome == "allow"
+    assert decide(wanted, operated(idp.check(idp.mint(sub="spiffe://acme.example/gates/eu")))).outcome == "allow"
+
+
+@pytest.mark.parametrize(
+    ("operator", "found"),
+    [
+        (lambda: None, "nothing"),
+        (lambda: idp.CLAIMS["sub"], "a claim"),
+        (lambda: idp.check(idp.mint(sub="spiffe://acme.example/servin")), "a subject of"),
+        (lambda: idp.check(idp.mint(sub="spiffe://acme.example/serving/x")), "a subject of"),
+        (lambda: idp.check(idp.mint(sub="spiffe://acme.example/gates/eu/../root")), "a subject of"),
+        (lambda: idp.check(idp.mint(sub="SPIFFE://acme.example/serving")), "a subject of"),
+        (lambda: idp.check(idp.mint(aud="other"), audience="other"), "for other"),
+        (lambda: idp.check(idp.mint(iss="https://other.example"), issuer="https://other.example"), "https://other"),
+    ],
+)
+def test_an_operator_whom_the_policy_does_not_trust_is_denied_and_not_named(
+    operator: Callable[[], VerifiedOperator | str | None], found: str
+) -> None:
+    decision = decide(policy(publisher=OPERATORS), operated(operator()))
+    assert denied(decision) == ("operator.verified",)
+    (reason,) = decision.reasons
+    assert found in str(reason.found)
+    assert "acme.example/" not in str(reason), "findings go on record, which names nobody"
+
+
+def test_a_credential_that_expires_between_verifying_and_loading_proves_nothing() -> None:
+    wanted = policy(publisher=OPERATORS)
+    operator = idp.check(idp.mint())
+    late = operated(operator, now=operator.expires_at)
+    assert decide(wanted, replace(late, now=late.now - timedelta(seconds=1))).outcome == "allow"
+    assert denied(decide(wanted, late)) == ("operator.verified",)
+    assert denied(decide(policy(), late)) == ("operator.verified",), "nor where no policy asks for one"
+
+
+def test_a_policy_may_be_content_with_a_name() -> None:
+    named = policy(publisher='[operators]\nrequire = "claimed"')
+    assert decide(named, operated("acme-ops")).outcome == "allow"
+    assert decide(named, operated(idp.check(idp.mint()))).outcome == "allow"
+    assert denied(decide(named, operated(None))) == ("operator.verified",)
+
+
+def test_the_operators_that_a_manifest_lists_are_held_against_the_verified_subject() -> None:
+    bound = manifest(deployment=deployment(operators=(str(idp.CLAIMS["sub"]),)))
+    wanted = policy(publisher=OPERATORS)
+    assert decide(wanted, operated(idp.check(idp.mint()), verified=verified(bound))).outcome == "allow"
+    claimed = operated(str(idp.CLAIMS["sub"]), verified=verified(bound))
+    assert denied(decide(wanted, claimed)) == ("operator.verified",)
+    other = operated(idp.check(idp.mint(sub="spiffe://acme.example/gates/eu")), verified=verified(bound))
+    assert denied(decide(wanted, other)) == ("operator.allowed",)

@@ -15,6 +15,7 @@ from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.signature import Verified
+from skillwarrant_verify.verified_operator import VerifiedOperator
 
 __all__ = ["AuthorisedBase", "Facts"]
 
@@ -82,12 +83,18 @@ class Facts:
             "base": None if self.base is None else str(self.base),
             "companions": [self._companion(companion) for companion in self.companions],
             "context": self.context.record(""),
+            "operatorClaims": self._claims(),
             "now": format_time(self.now),
             "versions": versions,
             "alterations": list(self.alterations),
             "weight": _exact(self.weight),
         }
         return Digest.of(canonical(inputs))
+
+    def _claims(self) -> str | None:
+        """A digest of what the operator's token says."""
+        operator = self.context.operator
+        return Digest.of(canonical(operator.claims)).hex if isinstance(operator, VerifiedOperator) else None
 
     @staticmethod
     def _companion(companion: Companion) -> JsonObject:

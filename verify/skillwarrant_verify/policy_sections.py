@@ -174,6 +174,8 @@ class CompositionRules:
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         only(fields, "max_active", "allowed_pairs", "conflicts", "max_weight", "max_total_weight")
+        if not fields.keys():
+            raise FormatError(f"{fields.path} says nothing", expected="at least one rule")
         return cls(
             max_active=fields.maybe("max_active", lambda key: fields.integer(key, least=1)),
             allowed_pairs=fields.maybe("allowed_pairs", lambda key: _sets(fields, key, most=2)) or (),
