@@ -30,10 +30,10 @@ class Attack:
         name: what the attacker does, in words.
         setup: makes the honest activation.
         change: does it.
-        refused_by: the `code` of the error; or of the one requirement that the policy did not find proved; or
-            `NO_EFFECT`.
+        refused_by: the `code` of the error; or of the one requirement that the policy did not find proved; several
+            with ` or ` between them, where it is left to chance which; or `NO_EFFECT`.
         says: a part of the error's text.
-        let_in: how many of the attempts get in all the same, because they are honest (races).
+        let_in: how many of the attempts get in all the same, because they are honest (races); None for any number.
         recorded: whether the refusal is in the activation log. Where it is not, the log itself was attacked.
         overwritten: names of base weights that the attacker himself changes in memory while the gate works.
     """
@@ -44,7 +44,7 @@ class Attack:
     change: Callable[[Any], None]
     refused_by: str
     says: str
-    let_in: int = 0
+    let_in: int | None = 0
     recorded: bool = True
     overwritten: tuple[str, ...] = ()
 
@@ -63,7 +63,7 @@ def attack(
     setup: Any,
     refused_by: str,
     says: str = "",
-    let_in: int = 0,
+    let_in: int | None = 0,
     recorded: bool = True,
     overwritten: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:

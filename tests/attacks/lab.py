@@ -32,18 +32,21 @@ from skillwarrant_format.adapter_files import CONFIG_NAME, WEIGHTS_NAME
 from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FilesMismatch, FormatError, SkillwarrantError
+from skillwarrant_format.fields import format_time
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Statement, Subject
 from skillwarrant_format.strict_json import canonical
-from skillwarrant_verify import Gate, LoadOptions, Policy
+from skillwarrant_verify import Context, Gate, LoadOptions, Policy
 from skillwarrant_verify.trust import TrustRoot
 from world import PRODUCTION, World, llama, logits
 
 __all__ = [
+    "BOUND",
     "SETUPS",
     "Attempt",
     "Beside",
+    "Bound",
     "Delivered",
     "Forged",
     "ForgedEmail",
@@ -51,6 +54,7 @@ __all__ = [
     "ForgedV2",
     "Lab",
     "Published",
+    "Second",
     "flip",
 ]
 
@@ -97,7 +101,10 @@ class Lab:
         """Another signed adapter, made once."""
         return self.root / name if (self.root / name).exists() else self.world.signed(name, **options)
 
-    def sign(self, statement: Statement, *, workflow: str | None = None, ref: str | None = None) -> bytes:
+    def copy(self, to: Path) -> Path:
+        return Path(shutil.copytree(self.adapter, to))
+
+    def sign(self, statement: Statement) -> bytes:
         """Sign as the publisher's own release workflow, through the running Sigstore instance."""
         credential = Credential.from_token(self.stack.ci_token())
         return sign(statement, credential=credential, trust_config=self.stack.trust_config)
@@ -169,18 +176,25 @@ class Attempt:
     @cached_property
     def gate(self) -> Gate:
         """Made when it is first used, from the attributes as they are then."""
-        policy = self.policy or self.lab.world.policy(self.extra)
+        return self.new_gate()
+
+    def new_gate(self, policy: Policy | None = None) -> Gate:
+        policy = policy or self.policy or self.lab.world.policy(self.extra)
         return self.lab.world.gate(self.log, policy=policy, trust_root=self.trust, clock=self.clock)
 
     def prepare(self) -> None:
         """What happens between the attack and the activation: writing, signing."""
 
-    def activate(self, name: str | None = None, **changes: Any) -> Any:
+    def activate(self, name: str | None = None, *, adapter: Any = None, gate: Gate | None = None) -> Any:
         """One activation: the model, or the error. What is no error of ours goes through."""
-        given = {"context": self.context, "manifest": self.manifest, **changes}
         try:
-            adapter, options = self.adapter, LoadOptions(adapter_name=name or self.adapter_name)
-            return self.gate.activate(self.model, adapter, options=options, **given)
+            return (gate or self.gate).activate(
+                self.model,
+                adapter or self.adapter,
+                context=self.context,
+                manifest=self.manifest,
+                options=LoadOptions(adapter_name=name or self.adapter_name),
+            )
         except SkillwarrantError as error:
             return error
 
@@ -193,7 +207,7 @@ class Delivered(Attempt):
 
     def __init__(self, lab: Lab, room: Path) -> None:
         super().__init__(lab, room)
-        self.adapter = Path(shutil.copytree(lab.adapter, room / "adapter"))
+        self.adapter = lab.copy(room / "adapter")
 
     @property
     def config(self) -> Path:
@@ -206,6 +220,15 @@ class Delivered(Attempt):
     @property
     def bundle(self) -> Path:
         return Path(self.adapter / BUNDLE_NAME)
+
+
+class Second(Delivered):
+    """The same, onto a model that has an honest adapter from the gate already, by the name of `first`."""
+
+    def __init__(self, lab: Lab, room: Path) -> None:
+        super().__init__(lab, room)
+        self.model = _with_first(lab, room, self.model)
+        self.adapter_name = "second"
 
 
 class Published(Attempt):
@@ -255,10 +278,7 @@ class Beside(Published):
 
     def __init__(self, lab: Lab, room: Path) -> None:
         super().__init__(lab, room)
-        gate = lab.world.gate(room / "first")
-        self.model = gate.activate(
-            self.model, lab.adapter, context=PRODUCTION, options=LoadOptions(adapter_name="first")
-        )
+        self.model = _with_first(lab, room, self.model)
         self.adapter_name = "second"
 
 
@@ -292,12 +312,10 @@ class Forged(Attempt):
         self.when = lambda: insider.NOW
         self.policy = self.trusting()
 
-    def trusting(
-        self, identity: str | None = None, *, issuer: str = ISSUER, extra: str = "", rule: str = ""
-    ) -> Policy:
+    def trusting(self, *, extra: str = "", rule: str = "", text: str = "") -> Policy:
         """A policy that trusts one publisher; `extra` goes to its top, `rule` to its end."""
-        head = self.lab.world.policy_text(extra).partition("[[publishers]]")[0]
-        lines = f'issuer = "{issuer}"\nidentity = "{identity or self.identity}"\nskills = ["acme/*"]\n'
+        head = (text or self.lab.world.policy_text(extra)).partition("[[publishers]]")[0]
+        lines = f'issuer = "{ISSUER}"\nidentity = "{self.identity}"\nskills = ["acme/*"]\n'
         return Policy.parse(f"{head}[[publishers]]\n{lines}{rule}\n".encode())
 
     def name(self, identity: str) -> x509.GeneralName:
@@ -346,10 +364,37 @@ class ForgedEmail(Forged):
     identity = signer = "release@acme.example"
 
 
+BOUND: Final = Context(
+    environment="production", region="eu-west-1", operator="bank", system_prompt="You are a kind caf\u00e9 owner."
+)
+
+
+class Bound(Forged):
+    """The same with a manifest that sets every constraint there is, in a context that meets them all."""
+
+    def __init__(self, lab: Lab, room: Path) -> None:
+        super().__init__(lab, room)
+        self.context = BOUND
+        text = lab.world.policy_text().replace('["production"]', '["production", "staging"]')
+        self.policy = self.trusting(text=text)
+        begin, end = insider.NOW - timedelta(hours=1), insider.NOW + timedelta(days=10)
+        deployment = {
+            "environments": ["production"],
+            "regions": ["eu-central-1", "eu-west-1"],
+            "operators": ["bank"],
+            "systemPrompts": [{"sha256": Digest.of(str(BOUND.system_prompt).encode()).hex}],
+            "notBefore": format_time(begin),
+            "notAfter": format_time(end),
+        }
+        self.predicate(deployment=deployment)
+
+
 SETUPS: Final[tuple[type[Attempt], ...]] = (
     Delivered,
+    Second,
     Published,
     Beside,
+    Bound,
     Forged,
     ForgedV2,
     ForgedGlob,
@@ -357,10 +402,13 @@ SETUPS: Final[tuple[type[Attempt], ...]] = (
 )
 
 
+def _with_first(lab: Lab, room: Path, model: Any) -> PeftModel:
+    options = LoadOptions(adapter_name="first")
+    return lab.world.gate(room / "first").activate(model, lab.adapter, context=PRODUCTION, options=options)
+
+
 def flip(path: Path) -> None:
     """One bit of the last byte."""
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-
-

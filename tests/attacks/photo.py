@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from skillwarrant_format.errors import Unavailable
 from skillwarrant_verify.base import measure
 from world import logits
 
@@ -36,17 +37,16 @@ class Photo:
     answers: torch.Tensor
 
     @classmethod
-    def of(cls, model: nn.Module) -> Self:
+    def of(cls, model: Any) -> Self:
         configs = getattr(model, "peft_config", {})
-        found = measure(model)
         return cls(
-            fingerprint=f"{found.fingerprint} {found.buffers}",
+            fingerprint=_measured(model),
             modules={name: type(module) for name, module in model.named_modules()},
             tensors={name: tensor.detach().clone() for name, tensor in _tensors(model).items()},
             flags={name: _flags(module) for name, module in model.named_modules()},
             adapters={name: str(vars(config)) for name, config in configs.items()}
             | {"active": list(model.active_adapters) if isinstance(model, PeftModel) else []},
-            answers=logits(model),
+            answers=torch.empty(0) if model.device.type == "meta" else logits(model),
         )
 
     def differences(self, other: Photo, *, overwritten: tuple[str, ...] = ()) -> list[str]:
@@ -73,5 +73,16 @@ def _flags(module: nn.Module) -> Any:
     return module.training, grad, hooks, sorted(vars(module))
 
 
+def _measured(model: nn.Module) -> str:
+    """Some models cannot be measured; then that has to stay so."""
+    try:
+        found = measure(model)
+    except Unavailable as error:
+        return str(error)
+    return f"{found.fingerprint} {found.buffers}"
+
+
 def _bits(tensor: torch.Tensor) -> tuple[Any, ...]:
+    if tensor.device.type == "meta":
+        return tensor.dtype, tuple(tensor.shape)
     return tensor.dtype, tuple(tensor.shape), tensor.contiguous().view(torch.uint8).numpy().tobytes()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from cases import configuration, identity, log, manifest, substitution, weights
+from cases import configuration, drift, identity, log, manifest, races, substitution, weights
 
 __all__ = ["GROUPS"]
 
-GROUPS: Final = {module.GROUP: module.WORDS for module in (substitution, weights, configuration, manifest, identity, log)}
+GROUPS: Final = {
+    module.GROUP: module.WORDS
+    for module in (substitution, weights, configuration, manifest, identity, log, drift, races)
+}

@@ -23,7 +23,9 @@ def case(name: str, refused_by: str, says: str, *, setup: Any = Published) -> An
     return attack(GROUP, name, setup=setup, refused_by=refused_by, says=says)
 
 
-def option(name: str, refused_by: str, says: str, *, allowed: str = "", setup: Any = Published, **options: Any) -> None:
+def option(
+    name: str, refused_by: str, says: str, *, allowed: str = "", setup: Any = Published, **options: Any
+) -> None:
     """The configuration has other options; the manifest is what the signer makes of it."""
 
     @case(name, refused_by, says, setup=setup)
@@ -186,20 +188,30 @@ unfit("the output layer is targeted too", LESS, target_modules=["q_proj", "v_pro
 unfit("all linear layers are targeted", LESS, target_modules="all-linear")
 unfit("other modules are targeted", LESS, target_modules=["up_proj"])
 unfit("no module has the targeted name", "does not fit this model", target_modules=["evil_proj"])
-unfit("a module is targeted that PEFT cannot adapt", "does not fit this model", target_modules=["q_proj", "self_attn"])
+unfit(
+    "a module is targeted that PEFT cannot adapt", "does not fit this model", target_modules=["q_proj", "self_attn"]
+)
 unfit("a layer is chosen that the model has not", "does not fit this model", layers_to_transform=[7])
 unfit("the rank is twice the file's", SHAPE, r=8)
 unfit("the rank is twice the file's, for one module", SHAPE, rank_pattern={"q_proj": 8})
 unfit("DoRA is said, and the file has no magnitudes", LESS, use_dora=True)
 unfit("a bias is said, and the file has none", LESS, lora_bias=True)
-unfit("a module is to be replaced, and the file has none", LESS, allowed="modules-to-save", modules_to_save=["lm_head"])
+unfit(
+    "a module is to be replaced, and the file has none",
+    LESS,
+    allowed="modules-to-save",
+    modules_to_save=["lm_head"],
+)
 unfit("fewer modules are targeted, beside another adapter", MORE, setup=Beside, target_modules=["q_proj"])
-unfit("more modules are targeted, beside another adapter", LESS, setup=Beside, target_modules=["q_proj", "v_proj", "o_proj"])
+unfit(
+    "more modules are targeted, beside another adapter",
+    LESS,
+    setup=Beside,
+    target_modules=["q_proj", "v_proj", "o_proj"],
+)
 
 
 @case("a module of the base is replaced in passing, without an option for it", "load.mismatch", "would overwrite")
 def _(attempt: Published) -> None:
     """The key that a replaced module has in a file is the base's own."""
     attempt.tensors[SAVED] = torch.zeros(64, 32)
-
-

@@ -72,11 +72,18 @@ squat("the ref is a commit", f"{FLOW}@{'0' * 40}")
 squat("the ref is missing", FLOW)
 squat("the scheme is http", IDENTITY.replace("https", "http"))
 squat("the scheme is in capitals", IDENTITY.replace("https", "HTTPS"))
-squat("the host is another, and the publisher's its subdomain", IDENTITY.replace("github.com", "github.com.evil.example"))
-squat("the host is another, and the publisher's its user", IDENTITY.replace("github.com", "github.com@evil.example"))
+squat(
+    "the host is another, and the publisher's its subdomain",
+    IDENTITY.replace("github.com", "github.com.evil.example"),
+)
+squat(
+    "the host is another, and the publisher's its user", IDENTITY.replace("github.com", "github.com@evil.example")
+)
 squat("the host has a port", IDENTITY.replace("github.com", "github.com:443"))
 squat("the host ends in a dot", IDENTITY.replace("github.com", "github.com."))
-squat("the host is in Punycode that is shown as the publisher's", IDENTITY.replace("github.com", "xn--gthub-cta.com"))
+squat(
+    "the host is in Punycode that is shown as the publisher's", IDENTITY.replace("github.com", "xn--gthub-cta.com")
+)
 squat("the path has two slashes", IDENTITY.replace("/acme/", "//acme/"))
 squat("the path goes up and comes back", IDENTITY.replace("/acme/", "/mallory/../acme/"))
 squat("the path has a percent-encoded letter", IDENTITY.replace("acme", "%61cme"))
@@ -90,8 +97,14 @@ squat("of all tags that begin with v: one with a slash", f"{FLOW}@refs/tags/v1/e
 squat("of all tags that begin with v: a branch", f"{FLOW}@refs/heads/v1.0.0", setup=TAG)
 squat("of all tags that begin with v: one that climbs out", f"{FLOW}@refs/tags/v1/../../heads/main", setup=TAG)
 squat("of all tags that begin with v: one of a fork", f"{FLOW.replace('acme', 'mallory')}@refs/tags/v1", setup=TAG)
-squat("of all tags that begin with v: one of another workflow", f"{REPO}/.github/workflows/x.yml@refs/tags/v1", setup=TAG)
-squat("of all tags that begin with v: the pattern is a suffix", f"https://evil.example/{FLOW}@refs/tags/v1", setup=TAG)
+squat(
+    "of all tags that begin with v: one of another workflow",
+    f"{REPO}/.github/workflows/x.yml@refs/tags/v1",
+    setup=TAG,
+)
+squat(
+    "of all tags that begin with v: the pattern is a suffix", f"https://evil.example/{FLOW}@refs/tags/v1", setup=TAG
+)
 
 MAIL = ForgedEmail
 squat("by mail: a name with a suffix", "release+x@acme.example", setup=MAIL)
@@ -102,7 +115,11 @@ squat("by mail: a name in capitals", "Release@acme.example", setup=MAIL)
 squat("by mail: a host in capitals", "release@ACME.example", setup=MAIL)
 squat("by mail: a host in Punycode that is shown as the publisher's", "release@xn--cme-5cd.example", setup=MAIL)
 squat("by mail: a dot in the name", "rel.ease@acme.example", setup=MAIL)
-squat("by mail: the publisher's address as the name of another host's", "release-at-acme.example@evil.example", setup=MAIL)
+squat(
+    "by mail: the publisher's address as the name of another host's",
+    "release-at-acme.example@evil.example",
+    setup=MAIL,
+)
 squat("by mail: a workflow whose path is the address", "https://evil.example/release@acme.example", setup=MAIL)
 
 
@@ -153,18 +170,36 @@ certified("there is no issuer", ONE, extensions={20: utf8("push")})
 certified("the issuer is empty", ONE, extensions={1: b"", 8: utf8("")})
 certified("the issuer has a line break", ONE, extensions={8: utf8(f"{ISSUER}\n")})
 certified("the issuer is not UTF-8", NOT_FULCIO, extensions={1: b"\xff\xfe"})
-certified("the issuer is longer than its own length says", NOT_FULCIO, extensions={8: b"\x0c\x05" + ISSUER.encode()})
+certified(
+    "the issuer is longer than its own length says", NOT_FULCIO, extensions={8: b"\x0c\x05" + ISSUER.encode()}
+)
 certified("the issuer is of another DER type", NOT_FULCIO, extensions={8: b"\x04\x05evil!"})
 
 URI = x509.UniformResourceIdentifier
-certified("two names, the publisher's first", "2 subject alternative names", names=[URI(IDENTITY), URI("https://evil.example/")])
-certified("two names, the publisher's last", "2 subject alternative names", names=[URI("https://evil.example/"), URI(IDENTITY)])
+certified(
+    "two names, the publisher's first",
+    "2 subject alternative names",
+    names=[URI(IDENTITY), URI("https://evil.example/")],
+)
+certified(
+    "two names, the publisher's last",
+    "2 subject alternative names",
+    names=[URI("https://evil.example/"), URI(IDENTITY)],
+)
 certified("the same name twice", "2 subject alternative names", names=[URI(IDENTITY), URI(IDENTITY)])
-certified("a name and an address", "2 subject alternative names", names=[URI(IDENTITY), x509.RFC822Name("a@acme.example")])
+certified(
+    "a name and an address", "2 subject alternative names", names=[URI(IDENTITY), x509.RFC822Name("a@acme.example")]
+)
 certified("no name at all", "does not verify", names=[])
 certified("a host's name", "DNSName", names=[x509.DNSName("github.com")])
-certified("a directory's name", "DirectoryName", names=[x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "acme")]))])
-certified("a name of an unknown kind", "OtherName", names=[x509.OtherName(x509.ObjectIdentifier("1.2.3"), utf8(IDENTITY))])
+certified(
+    "a directory's name",
+    "DirectoryName",
+    names=[x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "acme")]))],
+)
+certified(
+    "a name of an unknown kind", "OtherName", names=[x509.OtherName(x509.ObjectIdentifier("1.2.3"), utf8(IDENTITY))]
+)
 certified("the publisher's name and NUL", "not printable", names=[URI(f"{IDENTITY}\0")])
 certified("the publisher's name and a line break", "not printable", names=[URI(f"{IDENTITY}\n")])
 certified("the publisher's name and what no record holds", "too long", names=[URI(IDENTITY + "x" * 2048)])
@@ -193,12 +228,30 @@ def with_our_ct_log(attempt: Forged) -> x509.Certificate:
     return other.certificate()
 
 
-authority("of another instance, whose services have the same names", "CT log is not one", lambda attempt: stranger(attempt).certificate())
+authority(
+    "of another instance, whose services have the same names",
+    "CT log is not one",
+    lambda attempt: stranger(attempt).certificate(),
+)
 authority("of another instance, promised by the right CT log", "does not verify", with_our_ct_log)
 authority("promised by no CT log", NOT_FULCIO, lambda attempt: attempt.insider.certificate(promises=False))
-authority("for another key than the one that signed", "does not verify", lambda attempt: attempt.insider.certificate(key=ec.generate_private_key(ec.SECP256R1())))
-authority("for an RSA key", "malformed", lambda attempt: attempt.insider.certificate(key=rsa.generate_private_key(65537, 2048)), "format")
-authority("for an Ed25519 key", "malformed", lambda attempt: attempt.insider.certificate(key=ed25519.Ed25519PrivateKey.generate()), "format")
+authority(
+    "for another key than the one that signed",
+    "does not verify",
+    lambda attempt: attempt.insider.certificate(key=ec.generate_private_key(ec.SECP256R1())),
+)
+authority(
+    "for an RSA key",
+    "malformed",
+    lambda attempt: attempt.insider.certificate(key=rsa.generate_private_key(65537, 2048)),
+    "format",
+)
+authority(
+    "for an Ed25519 key",
+    "malformed",
+    lambda attempt: attempt.insider.certificate(key=ed25519.Ed25519PrivateKey.generate()),
+    "format",
+)
 
 
 def self_signed(attempt: Forged) -> x509.Certificate:
@@ -207,7 +260,9 @@ def self_signed(attempt: Forged) -> x509.Certificate:
     return made(insider, key=insider.key)
 
 
-def made(insider: Insider, *, key: Any = None, usage: Any = ExtendedKeyUsageOID.CODE_SIGNING, authority: bool = False) -> x509.Certificate:
+def made(
+    insider: Insider, *, key: Any = None, usage: Any = ExtendedKeyUsageOID.CODE_SIGNING, authority: bool = False
+) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
@@ -217,8 +272,13 @@ def made(insider: Insider, *, key: Any = None, usage: Any = ExtendedKeyUsageOID.
         .not_valid_before(SIGNED)
         .not_valid_after(SIGNED + timedelta(minutes=10))
         .add_extension(x509.SubjectAlternativeName([URI(IDENTITY)]), critical=True)
-        .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8"), utf8(ISSUER)), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key((key or insider.instance.fulcio_key).public_key()), critical=False)
+        .add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8"), utf8(ISSUER)), critical=False
+        )
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key((key or insider.instance.fulcio_key).public_key()),
+            critical=False,
+        )
         .add_extension(key_usage(sign=True), critical=True)
     )
     if usage is not None:
@@ -231,7 +291,11 @@ def made(insider: Insider, *, key: Any = None, usage: Any = ExtendedKeyUsageOID.
 
 
 authority("signed by its own key, under the authority's name", NOT_FULCIO, self_signed)
-authority("for web servers", "does not verify", lambda attempt: made(attempt.insider, usage=ExtendedKeyUsageOID.SERVER_AUTH))
+authority(
+    "for web servers",
+    "does not verify",
+    lambda attempt: made(attempt.insider, usage=ExtendedKeyUsageOID.SERVER_AUTH),
+)
 authority("for no use at all", "does not verify", lambda attempt: made(attempt.insider, usage=None))
 
 
@@ -245,12 +309,29 @@ def at(name: str, says: str, *, setup: Any = Forged, code: str = "signature.inva
 
 
 for kind, setup in (("", Forged), (", by a timestamp", ForgedV2)):
-    at(f"signed a second before the certificate began{kind}", "does not verify", setup=setup, signed=timedelta(seconds=-1))
-    at(f"signed a second after the certificate ended{kind}", "does not verify", setup=setup, signed=timedelta(seconds=601))
+    at(
+        f"signed a second before the certificate began{kind}",
+        "does not verify",
+        setup=setup,
+        signed=timedelta(seconds=-1),
+    )
+    at(
+        f"signed a second after the certificate ended{kind}",
+        "does not verify",
+        setup=setup,
+        signed=timedelta(seconds=601),
+    )
     at(f"signed a day after the certificate ended{kind}", "does not verify", setup=setup, signed=timedelta(days=1))
 
 
-def rooted(name: str, says: str, change: Callable[[dict[str, Any], Forged], Any], *, setup: Any = Forged, code: str = "signature.invalid") -> None:
+def rooted(
+    name: str,
+    says: str,
+    change: Callable[[dict[str, Any], Forged], Any],
+    *,
+    setup: Any = Forged,
+    code: str = "signature.invalid",
+) -> None:
     """The trusted root is another."""
 
     @case(name, code, says, setup=setup)
@@ -265,6 +346,18 @@ def unknown(root: dict[str, Any], attempt: Forged) -> None:
 
 EARLIER = "2026-11-20T12:00:04Z"
 rooted("the authority is none of the trust root", "authority is not one", unknown)
-rooted("the authority had ended when it was signed", "authority was not in use", lambda root, _: root["certificateAuthorities"][0]["validFor"].update(end=EARLIER))
-rooted("the authority had not begun when it was signed", "authority was not in use", lambda root, _: root["certificateAuthorities"][0]["validFor"].update(start="2026-11-21T00:00:00Z"))
-rooted("the CT log had ended when it promised", "CT log was not in use", lambda root, _: root["ctlogs"][0]["publicKey"]["validFor"].update(end="2026-11-19T00:00:00Z"))
+rooted(
+    "the authority had ended when it was signed",
+    "authority was not in use",
+    lambda root, _: root["certificateAuthorities"][0]["validFor"].update(end=EARLIER),
+)
+rooted(
+    "the authority had not begun when it was signed",
+    "authority was not in use",
+    lambda root, _: root["certificateAuthorities"][0]["validFor"].update(start="2026-11-21T00:00:00Z"),
+)
+rooted(
+    "the CT log had ended when it promised",
+    "CT log was not in use",
+    lambda root, _: root["ctlogs"][0]["publicKey"]["validFor"].update(end="2026-11-19T00:00:00Z"),
+)

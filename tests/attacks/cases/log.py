@@ -36,7 +36,9 @@ def case(name: str, refused_by: str, says: str, *, setup: Any = Forged) -> Any:
 BOTH = (("", Forged), (", in Rekor v2", ForgedV2))
 
 
-def entry(name: str, says: str, change: Callable[[Json], Any], *, setups: Any = BOTH, code: str = "log.missing") -> None:
+def entry(
+    name: str, says: str, change: Callable[[Json], Any], *, setups: Any = BOTH, code: str = "log.missing"
+) -> None:
     """The log entry in the bundle is changed, with each of the two kinds of log."""
     for kind, setup in setups:
 
@@ -48,7 +50,14 @@ def entry(name: str, says: str, change: Callable[[Json], Any], *, setups: Any = 
             attempt.forge = forge
 
 
-def exchanged(name: str, says: str, make: Callable[[Forged, Json, x509.Certificate], Json], *, setups: Any = BOTH, code: str = "log.missing") -> None:
+def exchanged(
+    name: str,
+    says: str,
+    make: Callable[[Forged, Json, x509.Certificate], Json],
+    *,
+    setups: Any = BOTH,
+    code: str = "log.missing",
+) -> None:
     """The log entry in the bundle is another one."""
     for kind, setup in setups:
 
@@ -77,14 +86,43 @@ def entries(name: str, says: str, change: Callable[[list[Json]], Any]) -> None:
 entries("there is no entry", "tlogEntries has the wrong length", lambda found: found.clear())
 entries("there is the entry twice", "tlogEntries has the wrong length", lambda found: found.append(found[0]))
 entries("the entry is null", "wrong type", lambda found: found.__setitem__(0, None))
-entry("the entry has no proof", "inclusionProof is missing", lambda found: found.pop("inclusionProof"), code="format")
-entry("the entry has no checkpoint", "checkpoint is missing", lambda found: found["inclusionProof"].pop("checkpoint"), code="format")
-entry("the entry has no body", "canonicalizedBody is missing", lambda found: found.pop("canonicalizedBody"), code="format")
-entry("the entry has a number under a second name", "unknown key", lambda found: found.update(log_index="7"), code="format")
-entry("the index is a number and not a string", "wrong type", lambda found: found.update(logIndex=1001), code="format")
+entry(
+    "the entry has no proof", "inclusionProof is missing", lambda found: found.pop("inclusionProof"), code="format"
+)
+entry(
+    "the entry has no checkpoint",
+    "checkpoint is missing",
+    lambda found: found["inclusionProof"].pop("checkpoint"),
+    code="format",
+)
+entry(
+    "the entry has no body",
+    "canonicalizedBody is missing",
+    lambda found: found.pop("canonicalizedBody"),
+    code="format",
+)
+entry(
+    "the entry has a number under a second name",
+    "unknown key",
+    lambda found: found.update(log_index="7"),
+    code="format",
+)
+entry(
+    "the index is a number and not a string", "wrong type", lambda found: found.update(logIndex=1001), code="format"
+)
 entry("the index is negative", "malformed", lambda found: found.update(logIndex="-1"), code="format")
-entry("the index is beyond 2^63", "too large", lambda found: found.update(logIndex="9223372036854775808"), code="format")
-entry("the index is in digits of another script", "malformed", lambda found: found.update(logIndex="\u0661"), code="format")
+entry(
+    "the index is beyond 2^63",
+    "too large",
+    lambda found: found.update(logIndex="9223372036854775808"),
+    code="format",
+)
+entry(
+    "the index is in digits of another script",
+    "malformed",
+    lambda found: found.update(logIndex="\u0661"),
+    code="format",
+)
 
 
 # Another log's, or another signature's
@@ -110,7 +148,9 @@ def of_another_signature(attempt: Forged, _: Json, certificate: x509.Certificate
 
 
 def of_another_certificate(attempt: Forged, bundle: Json, _: x509.Certificate) -> Json:
-    return attempt.insider.entry(bundle["dsseEnvelope"], attempt.insider.certificate(), version=attempt.version, at=AT)
+    return attempt.insider.entry(
+        bundle["dsseEnvelope"], attempt.insider.certificate(), version=attempt.version, at=AT
+    )
 
 
 exchanged("the entry is of another instance's log", "not one that the trust root knows", of_another_instance)
@@ -143,7 +183,9 @@ for kind in ("intoto/0.0.2", "dsse/0.0.2", "hashedrekord/0.0.1", "rekord/0.0.1",
     entry(
         f"the entry says to be of the kind {kind!r}",
         "kind that proves no DSSE signature",
-        lambda found, kind=kind: found.update(kindVersion=dict(zip(("kind", "version"), kind.split("/"), strict=True))),
+        lambda found, kind=kind: found.update(
+            kindVersion=dict(zip(("kind", "version"), kind.split("/"), strict=True))
+        ),
         setups=V1,
     )
 
@@ -159,12 +201,26 @@ proved("the proof's hashes are in another order", ABSENT, lambda found: found["h
 proved("the proof lacks a hash", ABSENT, lambda found: found["hashes"].pop())
 proved("the proof has no hash", ABSENT, lambda found: found["hashes"].clear())
 proved("the proof has a hash too many", ABSENT, lambda found: found["hashes"].append(b64(bytes(32))))
-proved("the proof has a hash of another length", ABSENT, lambda found: found["hashes"].__setitem__(0, b64(bytes(20))))
+proved(
+    "the proof has a hash of another length", ABSENT, lambda found: found["hashes"].__setitem__(0, b64(bytes(20)))
+)
 proved("the proof is for another root", ABSENT, lambda found: found.update(rootHash=b64(bytes(32))))
-proved("the proof is for a tree of one leaf", "not for the signed tree", lambda found: found.update(treeSize="1", logIndex="0", hashes=[]), setups=V1)
-proved("the proof is for a tree of another size", "not for the signed tree", lambda found: found.update(treeSize="6"))
+proved(
+    "the proof is for a tree of one leaf",
+    "not for the signed tree",
+    lambda found: found.update(treeSize="1", logIndex="0", hashes=[]),
+    setups=V1,
+)
+proved(
+    "the proof is for a tree of another size", "not for the signed tree", lambda found: found.update(treeSize="6")
+)
 proved("the proof is for another leaf", ABSENT, lambda found: found.update(logIndex="3"), setups=V1)
-proved("the proof's index is outside of the tree", "outside of the tree", lambda found: found.update(logIndex="9"), setups=V1)
+proved(
+    "the proof's index is outside of the tree",
+    "outside of the tree",
+    lambda found: found.update(logIndex="9"),
+    setups=V1,
+)
 entry(
     "the entry's index is not the proof's",
     "index is not the proof's",
@@ -203,7 +259,11 @@ proved("the checkpoint is of a size with a plus sign", "checkpoint is malformed"
 proved("the checkpoint is of another root", ABSENT, line(2, lambda _: b64(bytes(32))))
 proved("the checkpoint's signature is damaged", ABSENT, line(4, lambda text: text[:-8] + "AAAAAAA="))
 proved("the checkpoint has no signature", ABSENT, line(4, lambda _: ""))
-proved("the checkpoint is one word", "checkpoint is malformed", lambda found: found["checkpoint"].update(envelope="checkpoint"))
+proved(
+    "the checkpoint is one word",
+    "checkpoint is malformed",
+    lambda found: found["checkpoint"].update(envelope="checkpoint"),
+)
 
 
 def forked(attempt: Forged, bundle: Json, certificate: x509.Certificate) -> Json:
@@ -263,27 +323,79 @@ def rooted(name: str, says: str, change: Callable[[Json], Any], setup: Any, code
 
 
 NOT_IN_USE = "transparency log was not in use"
-rooted("the log's key had ended when it took the entry in", NOT_IN_USE, lambda root: root["tlogs"][0]["publicKey"]["validFor"].update(end=EARLIER), Forged)
-rooted("the log's key had ended when it was signed, in Rekor v2", NOT_IN_USE, lambda root: root["tlogs"][1]["publicKey"]["validFor"].update(end=EARLIER), ForgedV2)
-rooted("the log's key had not begun", NOT_IN_USE, lambda root: root["tlogs"][0]["publicKey"]["validFor"].update(start="2026-11-20T12:00:06Z"), Forged)
-rooted("the trust root knows no log of this name", "not one that the trust root knows", lambda root: root["tlogs"].pop(0), Forged)
+rooted(
+    "the log's key had ended when it took the entry in",
+    NOT_IN_USE,
+    lambda root: root["tlogs"][0]["publicKey"]["validFor"].update(end=EARLIER),
+    Forged,
+)
+rooted(
+    "the log's key had ended when it was signed, in Rekor v2",
+    NOT_IN_USE,
+    lambda root: root["tlogs"][1]["publicKey"]["validFor"].update(end=EARLIER),
+    ForgedV2,
+)
+rooted(
+    "the log's key had not begun",
+    NOT_IN_USE,
+    lambda root: root["tlogs"][0]["publicKey"]["validFor"].update(start="2026-11-20T12:00:06Z"),
+    Forged,
+)
+rooted(
+    "the trust root knows no log of this name",
+    "not one that the trust root knows",
+    lambda root: root["tlogs"].pop(0),
+    Forged,
+)
 
 
 # Times
 
 
 entry("the log's promise is missing", "promise is missing", lambda found: found.pop("inclusionPromise"), setups=V1)
-entry("the log's promise is of zeros", ABSENT, lambda found: found["inclusionPromise"].update(signedEntryTimestamp=b64(bytes(70))), setups=V1)
-entry("the integrated time is a second later than promised", ABSENT, lambda found: found.update(integratedTime=str(int(found["integratedTime"]) + 1)), setups=V1)
+entry(
+    "the log's promise is of zeros",
+    ABSENT,
+    lambda found: found["inclusionPromise"].update(signedEntryTimestamp=b64(bytes(70))),
+    setups=V1,
+)
+entry(
+    "the integrated time is a second later than promised",
+    ABSENT,
+    lambda found: found.update(integratedTime=str(int(found["integratedTime"]) + 1)),
+    setups=V1,
+)
 entry("the index is another than promised", ABSENT, lambda found: found.update(logIndex="1002"), setups=V1)
 entry("the integrated time is missing", "promise is missing", lambda found: found.pop("integratedTime"), setups=V1)
-entry("the integrated time is zero", "promise is missing", lambda found: found.update(integratedTime="0"), setups=V1)
-entry("the integrated time is beyond any calendar", "is no time", lambda found: found.update(integratedTime="9000000000000000000"), setups=V1, code="format")
-entry("an entry of Rekor v2 claims a time", "claims a time", lambda found: found.update(integratedTime="1"), setups=V2)
-entry("an entry of Rekor v2 claims a promise", "claims a time", lambda found: found.update(inclusionPromise={"signedEntryTimestamp": b64(b"x")}), setups=V2)
+entry(
+    "the integrated time is zero", "promise is missing", lambda found: found.update(integratedTime="0"), setups=V1
+)
+entry(
+    "the integrated time is beyond any calendar",
+    "is no time",
+    lambda found: found.update(integratedTime="9000000000000000000"),
+    setups=V1,
+    code="format",
+)
+entry(
+    "an entry of Rekor v2 claims a time", "claims a time", lambda found: found.update(integratedTime="1"), setups=V2
+)
+entry(
+    "an entry of Rekor v2 claims a promise",
+    "claims a time",
+    lambda found: found.update(inclusionPromise={"signedEntryTimestamp": b64(b"x")}),
+    setups=V2,
+)
 
 
-def stamps(name: str, says: str, change: Callable[[Forged, Json], Any], *, setup: Any = ForgedV2, code: str = "signature.invalid") -> None:
+def stamps(
+    name: str,
+    says: str,
+    change: Callable[[Forged, Json], Any],
+    *,
+    setup: Any = ForgedV2,
+    code: str = "signature.invalid",
+) -> None:
     """The timestamps beside the entry are others."""
 
     @case(name, code, says, setup=setup)
@@ -318,16 +430,42 @@ def damaged(_: Forged, bundle: Json) -> None:
 
 
 BAD = "timestamp in the bundle does not verify"
-stamps("an entry of Rekor v2 has no timestamp", "nothing proves when", lambda _, bundle: bundle["verificationMaterial"].pop("timestampVerificationData"))
+stamps(
+    "an entry of Rekor v2 has no timestamp",
+    "nothing proves when",
+    lambda _, bundle: bundle["verificationMaterial"].pop("timestampVerificationData"),
+)
 stamps("the timestamps are an empty list", "nothing proves when", lambda _, bundle: stamped(bundle).clear())
-stamps("the timestamp is of an unrelated authority", BAD, lambda attempt, bundle: stamped(bundle).__setitem__(0, by(stranger(attempt), bundle)))
-stamps("a second timestamp is of an unrelated authority", BAD, lambda attempt, bundle: stamped(bundle).append(by(stranger(attempt), bundle)))
-stamps("a timestamp of an unrelated authority beside Rekor v1", BAD, lambda attempt, bundle: stamped(bundle).append(by(stranger(attempt), bundle)), setup=Forged)
+stamps(
+    "the timestamp is of an unrelated authority",
+    BAD,
+    lambda attempt, bundle: stamped(bundle).__setitem__(0, by(stranger(attempt), bundle)),
+)
+stamps(
+    "a second timestamp is of an unrelated authority",
+    BAD,
+    lambda attempt, bundle: stamped(bundle).append(by(stranger(attempt), bundle)),
+)
+stamps(
+    "a timestamp of an unrelated authority beside Rekor v1",
+    BAD,
+    lambda attempt, bundle: stamped(bundle).append(by(stranger(attempt), bundle)),
+    setup=Forged,
+)
 stamps("the timestamp is over another signature", BAD, over_another)
 stamps("the timestamp's signature is damaged", BAD, damaged)
 stamps("the timestamp is no DER", BAD, lambda _, bundle: stamped(bundle)[0].update(signedTimestamp=b64(b"no DER")))
-stamps("the timestamp is an answer of no", BAD, lambda _, bundle: stamped(bundle)[0].update(signedTimestamp=b64(b"\x30\x05\x30\x03\x02\x01\x02")))
-stamps("thirty-three timestamps are there", "wrong length", lambda _, bundle: stamped(bundle).extend(stamped(bundle) * 32), code="format")
+stamps(
+    "the timestamp is an answer of no",
+    BAD,
+    lambda _, bundle: stamped(bundle)[0].update(signedTimestamp=b64(b"\x30\x05\x30\x03\x02\x01\x02")),
+)
+stamps(
+    "thirty-three timestamps are there",
+    "wrong length",
+    lambda _, bundle: stamped(bundle).extend(stamped(bundle) * 32),
+    code="format",
+)
 
 
 def without_authorities(attempt: Forged, bundle: Json) -> None:
@@ -346,4 +484,3 @@ stamps("the timestamp authority had ended", "is outside", ended_authority)
 def _(attempt: Forged) -> None:
     attempt.max_age = timedelta(days=1)
     attempt.when = lambda: SIGNED + timedelta(days=9)
-

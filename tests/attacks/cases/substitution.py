@@ -173,7 +173,9 @@ added("a compiled Python module is added", "__pycache__/modeling.pyc", "files.mi
 added("a tokenizer that nobody signed is added", "tokenizer.json", "files.mismatch", "nobody signed")
 added("a chat template that nobody signed is added", "chat_template.jinja", "files.mismatch", "nobody signed")
 added("a second weights file is added", "model.safetensors", "files.mismatch", "weights that are not")
-added("a weights file in a subdirectory is added", "more/adapter_model.safetensors", "files.mismatch", "weights that")
+added(
+    "a weights file in a subdirectory is added", "more/adapter_model.safetensors", "files.mismatch", "weights that"
+)
 added("a hidden file is added", ".config.json", "files.mismatch", "hidden file")
 added("a hidden directory is added", ".git/config.json", "files.mismatch", "hidden directory")
 added("a file that differs from a signed one in case only", "Adapter_Config.json", "format", "differ only in case")
@@ -181,7 +183,12 @@ added("a name in decomposed Unicode is added", "re\u0301sume\u0301.txt", "format
 added("a name with a line break is added", "a\nREADME.md", "format", "control characters")
 added("a name with a right-to-left override is added", "a\u202etxt.json", "format", "control characters")
 added("a name with a backslash is added", "a\\b.txt", "format", "backslash")
-added("a name that is longer than any is added", "a" * 200 + "/" + "b" * 200 + "/" + "c" * 200 + ".txt", "format", "512")
+added(
+    "a name that is longer than any is added",
+    "a" * 200 + "/" + "b" * 200 + "/" + "c" * 200 + ".txt",
+    "format",
+    "512",
+)
 added("a file nine directories down is added", "a/a/a/a/a/a/a/a/a/a.txt", "format", "nested too deeply")
 added("a policy of the attacker's own is added", "policy.toml", "files.mismatch", "nobody signed")
 

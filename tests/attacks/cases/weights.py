@@ -113,9 +113,15 @@ key(
 key(
     "all tensors are of another layer than the model has",
     "lacks a tensor",
-    lambda tensors: [tensors.update({name.replace("layers.1", "layers.9"): tensors.pop(name)}) for name in list(tensors)],
+    lambda tensors: [
+        tensors.update({name.replace("layers.1", "layers.9"): tensors.pop(name)}) for name in list(tensors)
+    ],
 )
-key("only a stranger's tensor is there", "lacks a tensor", lambda tensors: (tensors.clear(), tensors.update(x=torch.ones(1))))
+key(
+    "only a stranger's tensor is there",
+    "lacks a tensor",
+    lambda tensors: (tensors.clear(), tensors.update(x=torch.ones(1))),
+)
 
 # Another adapter on the same model
 
@@ -236,7 +242,9 @@ def entry(name: str, says: str, **fields: Any) -> None:
 
 def last(header: dict[str, Any]) -> str:
     """The tensor whose data come last."""
-    return max((name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"][1])
+    return max(
+        (name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"][1]
+    )
 
 
 def moved(name: str, says: str, move: Callable[[list[int]], list[Any]]) -> None:
@@ -258,12 +266,28 @@ hostile("the header's length is 2^64 - 1", SHORT, lambda header, data: file(head
 hostile("the header has 17 MiB of spaces", "too large a header", lambda *_: file(b"{}" + b" " * (17 * 2**20)))
 hostile("the header is not JSON", "not JSON", lambda _, data: file(b"{tensors}", data))
 hostile("the header is a list", "no header", lambda _, data: file(b"[]", data))
-hostile("the header begins with a space", "no header", lambda header, data: file(b" " + json.dumps(header).encode(), data))
+hostile(
+    "the header begins with a space",
+    "no header",
+    lambda header, data: file(b" " + json.dumps(header).encode(), data),
+)
 hostile("the header begins with a byte-order mark", "no header", lambda *_: file(b"\xef\xbb\xbf{}"))
-hostile("the header is padded with NUL", "not JSON", lambda header, data: file(json.dumps(header).encode() + bytes(8), data))
-hostile("the header has a second document after it", "not JSON", lambda header, data: file(json.dumps(header).encode() + b"{}", data))
+hostile(
+    "the header is padded with NUL",
+    "not JSON",
+    lambda header, data: file(json.dumps(header).encode() + bytes(8), data),
+)
+hostile(
+    "the header has a second document after it",
+    "not JSON",
+    lambda header, data: file(json.dumps(header).encode() + b"{}", data),
+)
 hostile("the header is not UTF-8", "not UTF-8", lambda *_: file(b'{"\xff":1}'))
-hostile("the header is nested ten thousand deep", "nested too deeply", lambda *_: file(b'{"a":' * 10_000 + b"1" + b"}" * 10_000))
+hostile(
+    "the header is nested ten thousand deep",
+    "nested too deeply",
+    lambda *_: file(b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
+)
 hostile("the header names no tensor", "no tensors", lambda *_: file({}))
 hostile("the header is the one word null", "no header", lambda *_: file(b"null"))
 hostile("the file is a pickle", SHORT, lambda *_: b"\x80\x04\x95" + bytes(100))
@@ -271,21 +295,27 @@ hostile("the file is a ZIP archive", SHORT, lambda *_: b"PK\x03\x04" + b"\x14" *
 hostile(
     "the header names one tensor twice",
     "twice in one object",
-    lambda header, data: file(json.dumps(header).encode()[:-1] + f', "{B}": {json.dumps(header[A])}}}'.encode(), data),
+    lambda header, data: file(
+        json.dumps(header).encode()[:-1] + f', "{B}": {json.dumps(header[A])}}}'.encode(), data
+    ),
 )
 hostile(
     "the header gives one tensor two types",
     "twice in one object",
     lambda header, data: file(json.dumps(header).encode().replace(b'"dtype"', b'"dtype": "F16", "dtype"', 1), data),
 )
-hostile("bytes follow the last tensor", "not what its header says", lambda header, data: file(header, data + bytes(8)))
+hostile(
+    "bytes follow the last tensor", "not what its header says", lambda header, data: file(header, data + bytes(8))
+)
 hostile("the data are cut off", "not what its header says", lambda header, data: file(header, data[:-4]))
 hostile(
     "a program lies in a hole before the first tensor",
     "leave a hole",
     lambda header, data: file(
         {
-            name: found if name == "__metadata__" else {**found, "data_offsets": [place + 64 for place in found["data_offsets"]]}
+            name: found
+            if name == "__metadata__"
+            else {**found, "data_offsets": [place + 64 for place in found["data_offsets"]]}
             for name, found in header.items()
         },
         bytes(64) + data,
@@ -296,14 +326,16 @@ hostile(
     "overlap",
     lambda header, data: file({**header, f"{PREFIX}.more": header[B]}, data),
 )
+hostile("a tensor's name is empty", "wrong length", lambda header, data: file({**header, "": header.pop(B)}, data))
 hostile(
-    "a tensor's name is empty", "wrong length", lambda header, data: file({**header, "": header.pop(B)}, data)
+    "a tensor's name has a line break",
+    "control characters",
+    lambda header, data: file({**header, "a\nb": header.pop(B)}, data),
 )
 hostile(
-    "a tensor's name has a line break", "control characters", lambda header, data: file({**header, "a\nb": header.pop(B)}, data)
-)
-hostile(
-    "a tensor's name is longer than any", "wrong length", lambda header, data: file({**header, "a" * 513: header.pop(B)}, data)
+    "a tensor's name is longer than any",
+    "wrong length",
+    lambda header, data: file({**header, "a" * 513: header.pop(B)}, data),
 )
 hostile(
     "a tensor's name holds NUL", "NUL character", lambda header, data: file({**header, "a\0": header.pop(B)}, data)
@@ -314,10 +346,20 @@ hostile(
     lambda header, data: file({**header, "a\ud800": header.pop(B)}, data),
 )
 hostile("the metadata are a list", "wrong type", lambda header, data: file({**header, "__metadata__": []}, data))
-hostile("the metadata hold a number", "not a string", lambda header, data: file({**header, "__metadata__": {"n": 1}}, data))
-hostile("the metadata hold an object", "not a string", lambda header, data: file({**header, "__metadata__": {"n": {}}}, data))
 hostile(
-    "a tensor is called __metadata__", "not a string", lambda header, data: file({**header, "__metadata__": header[B]}, data)
+    "the metadata hold a number",
+    "not a string",
+    lambda header, data: file({**header, "__metadata__": {"n": 1}}, data),
+)
+hostile(
+    "the metadata hold an object",
+    "not a string",
+    lambda header, data: file({**header, "__metadata__": {"n": {}}}, data),
+)
+hostile(
+    "a tensor is called __metadata__",
+    "not a string",
+    lambda header, data: file({**header, "__metadata__": header[B]}, data),
 )
 hostile(
     "a tensor begins at an odd address",
