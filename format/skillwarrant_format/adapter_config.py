@@ -6,12 +6,17 @@ is a fact with a stable name, which a policy may accept or not:
 
 - `imports-modules`: a Python module is named that PEFT would import (`megatron_config`, a foreign `auto_mapping`)
 - `loads-paths`: further files or models are named (X-LoRA, SHADOW, multitask prompts, a tokenizer)
-- `modules-to-save`: whole modules are replaced, and not added to: those that are named, and the head that PEFT adds
-  of its own accord for some tasks, whether the file names it or not
-- `random-init`: what the file does not set starts random, and not as a no-op
+- `modules-to-save`: whole modules are replaced, and not added to: those that are named, the head that PEFT adds of
+  its own accord for some tasks, whether the file names it or not, and the norms of LayerNorm tuning
+- `random-init`: what the file does not set starts random, although the method could start as a no-op
+- `random-output`: random numbers are drawn whenever it runs: the same input gives different answers (PVeRA's
+  `sample_at_inference`)
 - `regex-targets`: regular expressions choose the modules
 - `target-parameters`: bare parameters are targeted
-- `trigger-tokens`: the adapter acts only after certain tokens (aLoRA)
+- `trigger-tokens`: the adapter, or a part of it, acts only on or after certain tokens (aLoRA, trainable tokens)
+
+`changes_base` is a fact of its own: loading the adapter changes weights of the base model, or their number. Tests
+hold it, `random-init` and `random-output` against what PEFT really does, for every method.
 """
 
 from __future__ import annotations
@@ -36,6 +41,14 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # PEFT compares some of these by prefix and some in lower case; we take both for all of them.
 _TASKS_WITH_A_HEAD: Final = ("QUESTION_ANS", "SEQ_CLS", "TOKEN_CLS")  # `score`, `classifier`, `qa_outputs`
 _INITS_THAT_CHANGE_THE_BASE: Final = ("corda", "loftq", "olora", "pissa")
+_SOURCES_OF_PROMPTS: Final = ("AVERAGE_SOURCE_TASKS", "EXACT_SOURCE_TASK", "ONLY_SOURCE_SHARED")
+_INIT_OPTIONS: Final = ("init_ia3_weights", "init_lora_weights", "init_weights")
+_NO_OP_ONLY_WITH_TRUE: Final = ("C3A", "FOURIERFT")  # by default they start random
+_REGEXES: Final = ("target_modules", "exclude_modules", "feedforward_modules")
+_MAYBE_REGEXES: Final = (
+    *("alpha_pattern", "block_size_pattern", "lambda_pattern", "layers_pattern", "modules_to_save"),
+    *("n_frequency_pattern", "rank_pattern"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +118,12 @@ def _target_modules(fields: Fields) -> tuple[str, ...]:
 
 
 def _changes_base(raw: JsonObject) -> bool:
-    """Decompositions that leave a remainder in the base, copied layers, and biases that belong to the base."""
+    """Decompositions that leave a remainder in the base, copied layers, and biases that belong to the base. AdaLoRA
+    has LoRA's options for the first, and does not act on them."""
     init = raw.get("init_lora_weights")
+    decomposes = isinstance(init, str) and init.lower().startswith(_INITS_THAT_CHANGE_THE_BASE)
     return (
-        (isinstance(init, str) and init.lower().startswith(_INITS_THAT_CHANGE_THE_BASE))
-        or _given(raw.get("kasa_config"))
+        ((decomposes or _given(raw.get("kasa_config"))) and raw.get("peft_type") != "ADALORA")
         or _given(raw.get("layer_replication"))
         or raw.get("bias", "none") not in ("none", None, False)
     )
@@ -125,12 +139,14 @@ def _is_pattern(value: JsonValue) -> bool:
 
 
 def _has_regex(raw: JsonObject) -> bool:
-    """To PEFT, a single string is a regular expression; names in lists and keys are one where they look like it."""
-    for key in ("target_modules", "exclude_modules", "feedforward_modules"):
+    """To PEFT, a single string is a regular expression; names in lists and keys are one where they look like it.
+    LLaMA-Adapter alone compares its one name."""
+    compared = {"target_modules"} if raw.get("peft_type") == "ADAPTION_PROMPT" else set()
+    for key in _REGEXES:
         value = raw.get(key)
-        if isinstance(value, str) and value not in ("", ALL_LINEAR):
+        if isinstance(value, str) and value not in ("", ALL_LINEAR) and key not in compared:
             return True
-    for key in ("modules_to_save", "layers_pattern", "rank_pattern", "alpha_pattern"):
+    for key in _MAYBE_REGEXES:
         value = raw.get(key)
         names = [value] if isinstance(value, str) else value
         if isinstance(names, list | dict) and any(_is_pattern(name) for name in names):
@@ -140,7 +156,35 @@ def _has_regex(raw: JsonObject) -> bool:
 
 def _loads_paths(raw: JsonObject) -> bool:
     named = ("adapters", "prompt_tuning_init_state_dict_path", "tokenizer_name_or_path")
-    return any(_given(raw.get(key)) for key in named) or raw.get("shadow_model") not in (None, OWN_SHADOW)
+    return (
+        any(_given(raw.get(key)) for key in named)
+        or raw.get("peft_type") == "XLORA"
+        or raw.get("prompt_tuning_init") in _SOURCES_OF_PROMPTS
+        or raw.get("shadow_model") not in (None, OWN_SHADOW)
+    )
+
+
+def _replaces_modules(raw: JsonObject) -> bool:
+    return (
+        _given(raw.get("modules_to_save"))
+        or raw.get("task_type") in _TASKS_WITH_A_HEAD
+        or raw.get("peft_type") == "LN_TUNING"
+    )
+
+
+def _starts_random(raw: JsonObject) -> bool:
+    """A null is a choice here. Prompts, VB-LoRA and UniLoRA cannot start otherwise: that is no hazard."""
+    method = raw.get("peft_type")
+    if any(raw.get(key) is False for key in _INIT_OPTIONS):
+        return True
+    if method in _NO_OP_ONLY_WITH_TRUE:
+        return raw.get("init_weights") is not True
+    return method in ("ADAMSS", "HIRA") and raw.get("init_weights", True) is None
+
+
+def _waits_for_tokens(raw: JsonObject) -> bool:
+    named = ("alora_invocation_tokens", "trainable_token_indices")
+    return any(_given(raw.get(key)) for key in named) or raw.get("peft_type") == "TRAINABLE_TOKENS"
 
 
 def _imports(raw: JsonObject) -> bool:
@@ -155,10 +199,11 @@ def _imports(raw: JsonObject) -> bool:
 HAZARDS: Final[Mapping[str, Callable[[JsonObject], bool]]] = {
     "imports-modules": _imports,
     "loads-paths": _loads_paths,
-    "modules-to-save": lambda raw: _given(raw.get("modules_to_save")) or raw.get("task_type") in _TASKS_WITH_A_HEAD,
-    "random-init": lambda raw: raw.get("init_lora_weights") is False or raw.get("init_weights") is False,
+    "modules-to-save": _replaces_modules,
+    "random-init": _starts_random,
+    "random-output": lambda raw: _given(raw.get("sample_at_inference")),
     "regex-targets": _has_regex,
     "target-parameters": lambda raw: _given(raw.get("target_parameters")),
-    "trigger-tokens": lambda raw: _given(raw.get("alora_invocation_tokens")),
+    "trigger-tokens": _waits_for_tokens,
 }
 """Each code, and whether a configuration has it. Codes are part of the manifest format and never change meaning."""

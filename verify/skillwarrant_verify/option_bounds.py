@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["NUMBERS", "STRINGS"]
+__all__ = ["MAX_ELEMENTS", "NUMBERS", "PRODUCTS", "STRINGS"]
 
 _FEW: Final = 64
 _WIDTH: Final = 16_384  # of a hidden state, and so of a rank; the largest open models have this
@@ -22,7 +22,7 @@ Range = tuple[float, float]
 
 NUMBERS: Final[Mapping[str, Range]] = {
     # ranks, widths and blocks
-    **dict.fromkeys(("r", "init_r", "target_r", "mini_r", "num_ranks", "subspace_rank", "gralora_k"), (1, _WIDTH)),
+    **dict.fromkeys(("r", "init_r", "target_r", "mini_r", "num_ranks", "subspace_rank", "gralora_k"), (1, 4_096)),
     **dict.fromkeys(("hybrid_r", "oft_block_size", "boft_block_num", "boft_block_size"), (0, _WIDTH)),
     **dict.fromkeys(("block_size", "block_size_pattern", "group_size", "qalora_group_size"), (1, _WIDE)),
     **dict.fromkeys(("rank_pattern", "effective_rank", "target_svd_config"), (0, _WIDTH)),
@@ -35,6 +35,7 @@ NUMBERS: Final[Mapping[str, Range]] = {
     **dict.fromkeys(("n_tasks", "n_skills", "n_splits", "num_tasks"), (1, 4_096)),
     **dict.fromkeys(("n_frequency", "n_frequency_pattern", "theta_d_length"), (1, 2**28)),
     **dict.fromkeys(("xlora_size", "u"), (1, _WIDTH)),
+    "LOKR.r": (1, _MANY),  # larger than the layer: whole matrices
     "OFT.r": (0, _WIDTH),  # 0: from the block size
     "decompose_factor": (-1, _WIDTH),  # -1: as large as possible
     # what PEFT loops over
@@ -96,3 +97,32 @@ STRINGS: Final[Mapping[str, int]] = {
     "prompt_tuning_init_text": _WIDE,
 }
 """Most characters of every string that is not one of a few words, also of those in lists and of keys."""
+
+MAX_ELEMENTS: Final = 2**29  # of one tensor: 2 GiB in float32
+PRODUCTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "CARTRIDGE": (("num_virtual_tokens", "num_layers", "token_dim"),),
+    "LILY": (("num_B", "r"),),
+    "MULTITASK_PROMPT_TUNING": (
+        ("num_virtual_tokens", "num_transformer_submodules", "token_dim"),
+        ("num_tasks", "num_virtual_tokens", "num_transformer_submodules", "num_ranks"),
+        ("num_tasks", "num_ranks", "token_dim"),
+    ),
+    "POLY": (("n_skills", "n_splits", "r"), ("n_tasks", "n_skills", "n_splits")),
+    "PREFIX_TUNING": (
+        ("num_virtual_tokens", "num_layers", "token_dim"),
+        ("encoder_hidden_size", "num_layers", "token_dim"),
+    ),
+    "PROMPT_TUNING": (("num_virtual_tokens", "num_transformer_submodules", "token_dim"),),
+    "P_TUNING": (
+        ("num_virtual_tokens", "num_transformer_submodules", "token_dim"),
+        ("encoder_num_layers", "encoder_hidden_size", "encoder_hidden_size"),
+        ("encoder_hidden_size", "token_dim"),
+    ),
+    "SHADOW": (
+        ("shadow_num_hidden_layers", "shadow_hidden_size", "shadow_hidden_size"),
+        ("shadow_num_hidden_layers", "shadow_hidden_size", "shadow_intermediate_size"),
+    ),
+    "TINYLORA": (("u", "r", "r"),),
+    "VBLORA": (("num_vectors", "vector_length"), ("num_vectors", "r")),
+}
+"""Options that PEFT multiplies to the size of a tensor, by method."""

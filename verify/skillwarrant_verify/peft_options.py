@@ -5,18 +5,20 @@ and imports modules that a configuration names. So an unknown key, a value of an
 what could only be loaded from somewhere else are refused here, with what to do. What a configuration may do to a
 model is not judged here: those are hazards, which a policy decides on.
 
-Types come from the annotations of PEFT's own configuration classes, corrected by `CORRECTED` where they are not
-what PEFT takes; bounds come from `option_bounds`. A test holds both against every field of every class.
+What is well-formed and still cannot be loaded is in `option_refusals`. Types come from the annotations of PEFT's own
+configuration classes, corrected by `CORRECTED` where they are not what PEFT takes; bounds come from `option_bounds`.
+A test holds both against every field of every class.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from enum import Enum
 from functools import cache
+from math import prod
 from types import NoneType
 from typing import Any, Final, Literal, get_type_hints
 
@@ -25,11 +27,12 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.lora.config import LoftQConfig, VeloraConfig
 from peft.tuners.road.config import RoadVariant
 
-from skillwarrant_format.adapter_config import OWN_SHADOW, AdapterConfig
+from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.adapter_files import CONFIG_NAME
 from skillwarrant_format.errors import FormatError, Unavailable
-from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
-from skillwarrant_verify.option_bounds import NUMBERS, STRINGS
+from skillwarrant_format.strict_json import JsonObject
+from skillwarrant_verify.option_bounds import MAX_ELEMENTS, NUMBERS, PRODUCTS, STRINGS
+from skillwarrant_verify.option_refusals import check_refusals, shown
 from skillwarrant_verify.option_types import Bounds, described, fits, leaves
 from skillwarrant_verify.patterns import check_patterns
 
@@ -40,8 +43,8 @@ METHODS: Final[Mapping[str, type[PeftConfig]]] = {
 }
 
 _BIASES = (
-    *("c3a", "boft", "deft", "fourier", "frod", "glora", "gralora", "hra", "MiSS", "pvera", "randlora"),
-    *("tinylora", "unilora", "vblora", "vera", "waveft"),
+    *("adalora", "boft", "c3a", "deft", "delora", "fourier", "fourierft", "frod", "glora", "gralora", "hra"),
+    *("lora", "miss", "MiSS", "oft", "pvera", "randlora", "tinylora", "unilora", "vblora", "vera", "waveft"),
 )
 _INITS = ("corda", "eva", "gaussian", "loftq", "lora_ga", "mica", "olora", "orthogonal", "pissa")
 
@@ -140,9 +143,9 @@ def check_options(config: AdapterConfig) -> None:
             expected=f"{near[0]}?" if near else "a method of PEFT",
             found=config.peft_type,
         )
-    _check_refused(config.raw, config.peft_type)
+    check_refusals(config.peft_type, config.raw)
     _check_object(config.raw, owner, config.peft_type, CONFIG_NAME)
-    _check_constructs(owner, config.raw)
+    _check_products(_constructed(owner, config.raw), config.peft_type)
 
 
 def _check_object(raw: JsonObject, owner: type[object], method: str, where: str) -> None:
@@ -163,47 +166,28 @@ def _check_object(raw: JsonObject, owner: type[object], method: str, where: str)
             raise FormatError(
                 f"{where}.{key} is not what {method} takes",
                 expected=described(option.kind, option.bounds),
-                found=_shown(value),
+                found=shown(value),
             )
 
 
-def _shown(value: JsonValue) -> str:
-    return canonical(value).decode()[:80]
-
-
-def _check_refused(raw: JsonObject, method: str) -> None:
-    """What could only be loaded from somewhere else than the verified bytes."""
-    for found, why, fix in _refused(raw, method):
-        if found:
-            raise FormatError(
-                f"{CONFIG_NAME} cannot be loaded from verified bytes: {why}", found=_shown(found), fix=fix
-            )
-
-
-def _refused(raw: JsonObject, method: str) -> Iterator[tuple[JsonValue, str, str]]:
-    yield (
-        method if method == "XLORA" else None,
-        "X-LoRA loads further adapters from paths that it names",
-        "Load each of its adapters on its own, or have them merged into one.",
-    )
-    yield (
-        raw.get("shadow_model") if raw.get("shadow_model") != OWN_SHADOW else None,
-        "SHADOW loads a further model from a path that it names",
-        f"Only shadow_model={OWN_SHADOW}, whose weights are in the adapter's file, is loaded.",
-    )
-    yield (
-        "megatron_config" if raw.get("megatron_config") is not None else None,
-        "PEFT would import the Python module that megatron_core names",
-        "Have it saved for a model without Megatron's layers.",
-    )
-
-
-def _check_constructs(owner: type[PeftConfig], raw: JsonObject) -> None:
+def _constructed(owner: type[PeftConfig], raw: JsonObject) -> PeftConfig:
     """PEFT's own checks, which compare options with each other."""
     options = deepcopy(dict(raw))  # PEFT changes lists in place
     try:
-        owner(**owner.check_kwargs(**options))  # type: ignore[no-untyped-call]
+        return owner(**owner.check_kwargs(**options))  # type: ignore[no-untyped-call]
     except ImportError as error:
         raise Unavailable("PEFT needs a package for this adapter's method", found=str(error)) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise FormatError(f"PEFT does not accept {CONFIG_NAME}", found=str(error)) from error
+
+
+def _check_products(config: PeftConfig, method: str) -> None:
+    """What PEFT allocates is a product of options, each of which may be harmless."""
+    for names in PRODUCTS.get(method, ()):
+        found = prod(getattr(config, name) or 1 for name in names)
+        if found > MAX_ELEMENTS:
+            raise FormatError(
+                f"{CONFIG_NAME} asks for too large a tensor",
+                expected=f"{' x '.join(names)} of at most {MAX_ELEMENTS}",
+                found=str(found),
+            )
