@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from safetensors.torch import load_file
 from torch import nn
 
@@ -33,8 +30,7 @@ from skillwarrant_format.errors import (
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify import load as load_module
 from skillwarrant_verify.base import exclusive, measure
-from skillwarrant_verify.load import Loaded, load, parse_config
-from skillwarrant_verify.lora_config import OPTIONS, TASKS, check_lora
+from skillwarrant_verify.load import Loaded, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::RuntimeWarning")
 
@@ -432,96 +428,6 @@ def test_other_targets_than_the_file_has_are_refused(tmp_path: Path) -> None:
         reconfigured(tmp_path, use_dora=False, modules_to_save=None, r=4, lora_bias=False)
 
 
-REFUSED: dict[str, Any] = {
-    "alora_invocation_tokens": [1, 2],
-    "alpha_pattern": {"(a+)+": 1},
-    "arrow_config": {},
-    "auto_mapping": {"base_model_class": ["x"]},
-    "base_model_name_or_path": 7,
-    "bias": "both",
-    "corda_config": {"cache_file": "/etc/passwd"},
-    "ensure_weight_tying": True,
-    "eva_config": {},
-    "exclude_modules": ".*",
-    "fan_in_fan_out": 1,
-    "inference_mode": "yes",
-    "init_lora_weights": "pissa",
-    "kasa_config": {},
-    "layer_replication": [[0, 2], [1, 2]],
-    "layers_pattern": "(.*)*",
-    "layers_to_transform": [-1],
-    "loftq_config": {"loftq_bits": 4},
-    "lora_alpha": "16",
-    "lora_bias": None,
-    "lora_dropout": 1.5,
-    "lora_ga_config": {},
-    "megatron_config": {"hidden_size": 1},
-    "megatron_core": "os",
-    "modules_to_save": ["(a|a)*"],
-    "monteclora_config": {},
-    "peft_type": "LOHA",
-    "peft_version": ["0.21"],
-    "qalora_group_size": 0,
-    "r": 0,
-    "rank_pattern": {"q_proj": -1},
-    "revision": 1,
-    "target_modules": ".*q_proj",
-    "target_parameters": ["experts.gate"],
-    "task_type": "ANYTHING",
-    "trainable_token_indices": [0],
-    "use_bdlora": {},
-    "use_dora": "true",
-    "use_qalora": True,
-    "use_rslora": 1,
-    "velora_config": {},
-}
-
-
-@pytest.mark.parametrize(("option", "value"), REFUSED.items(), ids=REFUSED)
-def test_each_option_refuses_what_it_does_not_load(tmp_path: Path, option: str, value: Any) -> None:
-    tiny.write_lora(tmp_path)
-    snapshot = reconfigured(tmp_path, **{option: value})
-    model = tiny.llama()
-    assert_untouched(model, lambda: load(model, snapshot), FormatError, option)
-
-
-@pytest.mark.parametrize(
-    "init", ["pissa_niter_4", "olora", "OLoRA", "corda", "eva", "loftq", "mica", "lora_ga", "", "x"]
-)
-def test_a_start_that_changes_or_needs_the_base_is_refused(tmp_path: Path, init: str) -> None:
-    tiny.write_lora(tmp_path)
-    with pytest.raises(FormatError, match=r"decomposition.*plain LoRA"):
-        parse_config(reconfigured(tmp_path, init_lora_weights=init))
-
-
-MORE_BAD: list[dict[str, Any]] = [
-    {"r": True}, {"r": 1.5}, {"r": 10**9}, {"r": None}, {"lora_alpha": True}, {"lora_alpha": 0}, {"lora_alpha": -3},
-    {"target_modules": None}, {"target_modules": []}, {"target_modules": ["q_proj", 1]}, {"target_modules": {}},
-    {"target_modules": "all_linear"}, {"target_modules": [["q_proj"]]}, {"target_modules": ["q_proj\n"]},
-    {"target_modules": [f"m{index}" for index in range(1001)]}, {"modules_to_save": "lm_head"},
-    {"rank_pattern": {"q_proj": "4"}}, {"rank_pattern": {"q_proj": True}}, {"rank_pattern": ["q_proj"]},
-    {"rank_pattern": {"q$": 1}}, {"rank_pattern": {f"m{index}": 1 for index in range(451)}},
-    {"rank_pattern": {f"m{i}": 1 for i in range(300)}, "alpha_pattern": {f"n{i}": 1 for i in range(300)}},
-    {"modules_to_save": [f"m{index}" for index in range(33)]},
-    {"layers_to_transform": "0"}, {"layers_to_transform": [0, True]},
-    {"layers_pattern": ["h", 1]}, {"no_such_option": None}, {"runtime_config": {}}, {"peft_type": None},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("options", MORE_BAD, ids=lambda options: str(options)[:60])
-def test_a_mistyped_or_unknown_option_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
-    tiny.write_lora(tmp_path)
-    with pytest.raises(FormatError):
-        parse_config(reconfigured(tmp_path, **options))
-
-
-def test_other_methods_are_refused_and_named(tmp_path: Path) -> None:
-    peft_model = peft.get_peft_model(tiny.llama(), peft.IA3Config(task_type="CAUSAL_LM"))
-    peft_model.save_pretrained(str(tmp_path))
-    with pytest.raises(FormatError, match=r"loads LoRA adapters only.*IA3"):
-        parse_config(Snapshot.read(tmp_path))
-
-
 def test_a_configuration_or_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     tiny.write_lora(tmp_path)
     for name in (WEIGHTS_NAME, CONFIG_NAME):
@@ -651,76 +557,6 @@ def test_another_thread_that_builds_a_model_meanwhile_gets_real_tensors(tmp_path
     stop.set()
     builder.join()
     assert devices == {"cpu"}
-
-
-TYPES = {
-    "alora_invocation_tokens": "Optional[list[int]]",
-    "alpha_pattern": "Optional[dict]",
-    "arrow_config": "Optional[ArrowConfig]",
-    "auto_mapping": "Optional[dict]",
-    "base_model_name_or_path": "Optional[str]",
-    "bias": "Literal['none', 'all', 'lora_only']",
-    "corda_config": "Optional[CordaConfig]",
-    "ensure_weight_tying": "bool",
-    "eva_config": "Optional[EvaConfig]",
-    "exclude_modules": "Optional[Union[list[str], str]]",
-    "fan_in_fan_out": "bool",
-    "inference_mode": "bool",
-    "init_lora_weights": (
-        "bool | Literal['gaussian', 'eva', 'olora', 'pissa', 'pissa_niter_[number of iters]', 'corda', 'loftq',"
-        " 'orthogonal', 'mica']"
-    ),
-    "kasa_config": "Optional[KasaConfig]",
-    "layer_replication": "Optional[list[tuple[int, int]]]",
-    "layers_pattern": "Optional[Union[list[str], str]]",
-    "layers_to_transform": "Optional[Union[list[int], int]]",
-    "loftq_config": "Union[LoftQConfig, dict]",
-    "lora_alpha": "int",
-    "lora_bias": "bool",
-    "lora_dropout": "float",
-    "lora_ga_config": "Optional[LoraGAConfig]",
-    "megatron_config": "Optional[dict]",
-    "megatron_core": "Optional[str]",
-    "modules_to_save": "Optional[list[str]]",
-    "monteclora_config": "Optional[MontecloraConfig]",
-    "peft_type": "Optional[Union[str, PeftType]]",
-    "peft_version": "Optional[str]",
-    "qalora_group_size": "int",
-    "r": "int",
-    "rank_pattern": "Optional[dict]",
-    "revision": "Optional[str]",
-    "target_modules": "Optional[Union[list[str], str]]",
-    "target_parameters": "Optional[list[str]]",
-    "task_type": "Optional[Union[str, TaskType]]",
-    "trainable_token_indices": "Optional[Union[list[int], dict[str, list[int]]]]",
-    "use_bdlora": "Optional[BdLoraConfig]",
-    "use_dora": "bool",
-    "use_qalora": "bool",
-    "use_rslora": "bool",
-    "velora_config": "Optional[Union[VeloraConfig, dict]]",
-}
-
-
-def test_the_table_of_options_is_pefts_own() -> None:
-    """An option that PEFT adds, drops or retypes must be looked at before it is loaded."""
-    theirs = {field.name: str(field.type).replace('"', "'") for field in fields(LoraConfig)}
-    assert theirs.pop("runtime_config") == "LoraRuntimeConfig"  # PEFT never writes or reads it
-    assert theirs == TYPES
-    assert set(OPTIONS) == set(TYPES) == set(REFUSED)
-    assert set(TASKS) == {task.value for task in peft.TaskType}
-
-
-def test_what_peft_writes_for_a_plain_lora_is_accepted(tmp_path: Path) -> None:
-    LoraConfig(target_modules=["q_proj"]).save_pretrained(str(tmp_path))
-    check_lora(json.loads((tmp_path / CONFIG_NAME).read_text()))
-
-
-def test_checking_a_configuration_needs_neither_torch_nor_peft() -> None:
-    code = (
-        "import sys; from skillwarrant_verify import lora_config;"
-        " assert not {'torch', 'peft', 'numpy'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_torch_says_nothing_about_our_buffer(tmp_path: Path) -> None:
