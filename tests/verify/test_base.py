@@ -27,7 +27,7 @@ from transformers import (
 import tiny
 from skillwarrant_format.base_directory import fingerprint_directory
 from skillwarrant_format.errors import Unavailable, UsageError
-from skillwarrant_verify import base, peft_adapter
+from skillwarrant_verify import base, measurement, peft_adapter, tensor_bytes
 from skillwarrant_verify.base import exclusive, measure
 from skillwarrant_verify.peft_adapter import BaseState, base_of
 
@@ -213,9 +213,9 @@ def test_a_tensor_of_the_same_address_and_version_is_not_the_same_tensor() -> No
 def test_reuse_measures_once_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.llama()
     first = measure(model, reuse="once-verified")
-    monkeypatch.setattr(base, "hash_all", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(measurement, "hash_all", lambda *_: pytest.fail("hashed again"))
     assert measure(model, reuse="once-verified") is first
-    assert measure(tiny.attach(model), reuse="once-verified") is first
+    assert measure(tiny.attach(model), reuse="once-verified").evidence is first.evidence
 
 
 def test_without_reuse_every_measurement_hashes_what_is_there() -> None:
@@ -252,7 +252,7 @@ def test_a_large_strided_tensor_is_copied_in_pieces(monkeypatch: pytest.MonkeyPa
     holder.register_buffer("plain", torch.arange(1200.0).reshape(40, 30))
     before = measure(holder).fingerprint
     holder.plain = torch.arange(1200.0).reshape(40, 30).t().contiguous().t()
-    monkeypatch.setattr(base.limits, "READ_CHUNK", 500)
+    monkeypatch.setattr(tensor_bytes.limits, "READ_CHUNK", 500)
     assert measure(holder).fingerprint == before
 
 

@@ -1,0 +1,123 @@
+"""What can change a model's answers without changing a tensor of it: hooks, patched methods, active adapters.
+
+Structural facts, each `kind: place`, for the policy to judge. What is looked at are the objects that torch calls: a
+`forward` is as it was written when every function around it comes from the module of its class or from a library
+that this product runs on anyway. Not seen: functions that a `forward` calls, an exchanged class, and code that
+forges where it comes from. Backward hooks do not touch answers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any, Final
+
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import nn
+from torch.nn.modules import module as torch_module
+from torch.nn.utils.parametrize import is_parametrized
+
+from skillwarrant_verify.peft_adapter import BaseTree, base_of
+
+__all__ = ["KINDS", "alterations"]
+
+KINDS: Final = (
+    "accelerate-hook",
+    "active-adapter",
+    "forward-hook",
+    "global-hook",
+    "merged-adapter",
+    "parametrization",
+    "patched-forward",
+)
+
+_CALLED: Final = ("forward", "__call__", "_call_impl")
+_TORCH: Final = {  # what torch calls its own
+    "forward": "_forward_unimplemented",
+    "__call__": "Module._wrapped_call_impl",
+    "_call_impl": "Module._call_impl",
+}
+_LIBRARIES: Final = frozenset({"accelerate", "bitsandbytes", "diffusers", "peft", "torch", "transformers"})
+_GLOBAL_HOOKS: Final = ("_global_forward_hooks", "_global_forward_pre_hooks")
+_ACCELERATE: Final = "accelerate.hooks"
+
+
+def alterations(model: nn.Module) -> tuple[str, ...]:
+    """Everything of this sort that can be seen on a model, sorted; each is `kind: place`, its kind one of `KINDS`.
+
+    An adapter that came through a gate is an active adapter like any other: whose it is, the caller knows.
+    """
+    found = {f"global-hook: {name}" for name in _GLOBAL_HOOKS if getattr(torch_module, name)}
+    labels = {id(module): name for name, module in BaseTree.of(base_of(model)).modules.values()}
+    classes = set()
+    for path, module in model.named_modules():
+        label = labels.get(id(module), path) or "(the model)"
+        found.update(f"{kind}: {label}" for kind in _kinds(module))
+        classes.add(type(module))
+    found.update(f"patched-forward: {owner}" for kind in classes for owner in _patched(kind))
+    found.update(_adapters(model))
+    return tuple(sorted(found))
+
+
+def _kinds(module: nn.Module) -> Iterator[str]:
+    own = vars(module)
+    if own["_forward_hooks"] or own["_forward_pre_hooks"]:
+        yield "forward-hook"
+    if is_parametrized(module):
+        yield "parametrization"
+    if "forward" in own:
+        yield "accelerate-hook" if _is_of_accelerate(module) else "patched-forward"
+    if "_call_impl" in own or own.get("_compiled_call_impl") is not None:
+        yield "patched-forward"
+
+
+def _is_of_accelerate(module: nn.Module) -> bool:
+    """Whether a module's own `forward` is accelerate's, with hooks of accelerate, around what its class says."""
+    own = vars(module)
+    forward, hook, inner = own["forward"], own.get("_hf_hook"), own.get("_old_forward")
+    wrapper = forward.func if isinstance(forward, functools.partial) else None
+    hooks = getattr(hook, "hooks", (hook,))
+    return (
+        _home(wrapper) == _ACCELERATE
+        and all(type(one).__module__ == _ACCELERATE for one in (hook, *hooks))
+        and getattr(inner, "__func__", None) is type(module).forward
+        and getattr(inner, "__self__", None) is module
+    )
+
+
+def _patched(kind: type[nn.Module]) -> Iterator[str]:
+    """The classes above `kind`, itself included, whose methods that torch calls are not as they were written."""
+    for name in _CALLED:
+        owner = next(one for one in kind.__mro__ if name in vars(one))
+        if not _is_own(owner, name):
+            yield f"{owner.__module__}.{owner.__qualname__}.{name}"
+
+
+def _is_own(owner: type, name: str) -> bool:
+    """Decorators of known libraries may be around a method; at the core is a function of the class itself."""
+    function: Any = vars(owner)[name]
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        home = _home(function)
+        if home != owner.__module__ and home.partition(".")[0] not in _LIBRARIES:
+            return False
+        function = inner
+    written = _TORCH.get(name) if owner is nn.Module else f"{owner.__qualname__}.{name}"
+    return _home(function) == owner.__module__ and function.__qualname__ == written
+
+
+def _home(function: Any) -> str:
+    """The module whose globals a function runs with, which is harder to forge than its `__module__`."""
+    return str(function.__globals__.get("__name__")) if isinstance(function, FunctionType) else ""
+
+
+def _adapters(model: nn.Module) -> Iterator[str]:
+    if isinstance(model, PeftModel):
+        yield from (f"active-adapter: {name}" for name in model.active_adapters)
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            yield from (f"active-adapter: {name}" for name in module.active_adapters)
+        if isinstance(module, BaseTunerLayer):
+            yield from (f"merged-adapter: {name}" for name in module.merged_adapters)
