@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skillwarrant_format.adapter_config import HAZARDS
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyError, Unavailable
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.policy_sections import ALLOWABLE_HAZARDS, ALTERATIONS
 
 GOOD = """
 api_version = "skillwarrant.dev/policy/v1"
@@ -276,3 +278,13 @@ def test_a_verified_operator_is_required_of_somebody() -> None:
 def test_a_section_that_says_nothing_is_refused(section: str) -> None:
     with pytest.raises(PolicyError, match=section):
         parse(f"{GOOD}\n[{section}]\n")
+
+
+def test_a_policy_can_name_every_kind_of_alteration_that_is_looked_for_and_no_other() -> None:
+    from skillwarrant_verify.alterations import KINDS
+
+    assert ALTERATIONS == KINDS
+
+
+def test_a_policy_can_name_every_hazard_and_no_other() -> None:
+    assert set(ALLOWABLE_HAZARDS) == {*HAZARDS, "changes-base", "non-finite"}
