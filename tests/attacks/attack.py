@@ -1,6 +1,6 @@
 """What an attack is, and the list of all of them.
 
-    @attack(GROUP, "a weight is changed on disk after signing", setup=Delivered, refused_by="files.digest", says="not the file")
+    @attack(GROUP, "a weight is changed", setup=Delivered, refused_by="files.digest", says="not the file")
     def _(attempt: Delivered) -> None:
         flip(attempt.adapter / "adapter_model.safetensors")
 

@@ -2,7 +2,7 @@
 
     python -m pytest tests/attacks -k "weights and overwrites"
 
-README.md lists them. After adding one: SKILLWARRANT_WRITE_REFERENCE=1 python -m pytest tests/attacks/test_attacks.py
+README.md lists them. After adding one: SKILLWARRANT_WRITE_REFERENCE=1 python -m pytest tests/attacks
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from lab import Beside, Published
 
 GROUP = "configuration"
 WORDS = """\
-A publisher whom the policy trusts, and who signs what he likes: options that change the base, open further paths, run
-code or regular expressions, do not fit the weights, or are read in two ways by two readers."""
+A publisher whom the policy trusts, and who signs what he likes: options that change the base, open further paths,
+run code or regular expressions, do not fit the weights, or are read in two ways by two readers."""
 
 BOMB = "(.*q_proj.*)*(.*q_proj.*)*$^"
 SAVED = "base_model.model.lm_head.weight"

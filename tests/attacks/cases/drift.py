@@ -1,4 +1,4 @@
-"""The right adapter in the wrong place: another base, another deployment, another company; before and during a load."""
+"""The right adapter in the wrong place: another base, deployment or company, before and during a load."""
 
 from __future__ import annotations
 

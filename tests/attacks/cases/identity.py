@@ -1,4 +1,4 @@
-"""Somebody else's real certificate that looks like the publisher's, and certificates that no honest Fulcio issues."""
+"""Real certificates of somebody else's that look like the publisher's, and such as no honest Fulcio issues."""
 
 from __future__ import annotations
 

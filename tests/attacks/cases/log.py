@@ -267,7 +267,7 @@ proved(
 
 
 def forked(attempt: Forged, bundle: Json, certificate: x509.Certificate) -> Json:
-    """Two trees of one log: the entry stands in one of them, and the checkpoint that the log signed is the other's."""
+    """Two trees of one log: the entry stands in one of them, and the checkpoint is of the other."""
     found: Json = bundle["verificationMaterial"]["tlogEntries"][0]
     other = Tree()
     for leaf in (b"first", b"another entry", b"third", b"fourth", b"fifth"):

@@ -183,5 +183,5 @@ logless(
 logless(
     "the log is deleted between the intent and the load",
     "cannot write the log",
-    lambda attempt: at_load(attempt, lambda: (attempt.log / "observations.log").unlink()),
+    lambda attempt: at_load(attempt, (attempt.log / "observations.log").unlink),
 )
