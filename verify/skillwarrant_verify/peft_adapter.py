@@ -1,4 +1,4 @@
-"""A model seen without its adapters: which of its modules and tensors are the base's, whatever PEFT put around them.
+"""A model seen without its adapters: which modules and tensors are the base's, whatever PEFT put around them.
 
 This module, `peft_tensors` and `peft_methods` are the only ones that know names of PEFT which are not promised to
 stay; tests hold each of them. Nothing here decides, and nothing here changes a model.
@@ -24,7 +24,6 @@ __all__ = [
     "BaseState",
     "BaseTree",
     "adapter_names",
-    "alterations",
     "base_keys",
     "base_of",
     "carries_adapters",
@@ -74,10 +73,12 @@ class BaseState:
         """Look at what `base_of` gave.
 
         Raises:
-            Unavailable: the model keeps state that is no tensor.
+            Unavailable: the model keeps state that is no tensor, or does not show what it computes with.
         """
         tree = BaseTree.of(base)
         tensors = {name: tensor for _, name, tensor in tree.persistent(base)}
+        for name, module in tree.modules.values():
+            _require_shown(name, module, tensors)
         buffers = {
             full: tensor
             for name, module in tree.modules.values()
@@ -85,6 +86,16 @@ class BaseState:
             if (full := _join(name, key)) not in tensors
         }
         return cls(tensors, buffers)
+
+
+def _require_shown(name: str, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """What torch computes with is what the state shows: no hook changes the state, no attribute hides a tensor."""
+    for key, parameter in module._parameters.items():
+        if parameter is not None and tensors.get(_join(name, key)) is not parameter:
+            raise Unavailable("the base model's state does not show a parameter", found=_join(name, key))
+    for key in (*module._parameters, *module._buffers, *module._modules):
+        if key in vars(module) or any(key in vars(kind) for kind in type(module).__mro__):
+            raise Unavailable("an attribute of the base model hides a part of it", found=_join(name, key))
 
 
 def base_keys(model: PeftModel) -> dict[str, torch.Tensor]:
@@ -140,24 +151,6 @@ def inner_name(module: nn.Module) -> str | None:
     if isinstance(module, AuxiliaryTrainingWrapper):
         return "original_module" if isinstance(module, ModulesToSaveWrapper) else "token_adapter"
     return "model" if isinstance(module, AdaptedAttention | AdaptedAttentionGPT) else None
-
-
-def alterations(model: nn.Module) -> tuple[str, ...]:
-    """What can change a model's answers without changing a tensor of it, as far as that can be seen."""
-    found = set()
-    for name, module in BaseTree.of(base_of(model)).modules.values():
-        label = name or "(the model)"
-        if module._forward_hooks or module._forward_pre_hooks:
-            found.add(f"forward-hook: {label}")
-        if "forward" in vars(module):
-            found.add(f"patched-forward: {label}")
-    if isinstance(model, PeftModel):
-        found.update(f"active-adapter: {name}" for name in model.active_adapters)
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            found.update(f"active-adapter: {name}" for name in module.active_adapters)
-            found.update(f"merged-adapter: {name}" for name in module.merged_adapters)
-    return tuple(sorted(found))
 
 
 def _join(path: str, name: str) -> str:
