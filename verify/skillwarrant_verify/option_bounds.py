@@ -1,8 +1,8 @@
-"""How much an option of an adapter's configuration may ask for, by the option's name.
+"""The methods and options of PEFT that were looked at, and how much each option may ask for.
 
 PEFT's annotations say what kind of value an option takes, and nothing of how much: a file of a few bytes could ask
-for 10^12 virtual tokens. An option with a number or a string and no bound here has no honest value; the test that
-holds these tables against PEFT names it. It knows no PEFT.
+for 10^12 virtual tokens. An option that is in none of these tables is refused, whatever its type, so that a newer
+PEFT opens no hole; a test that holds the tables against the installed PEFT names what is missing. It knows no PEFT.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["MAX_ELEMENTS", "NUMBERS", "PRODUCTS", "STRINGS"]
+__all__ = ["KNOWN_METHODS", "MAX_ELEMENTS", "MAX_LAYERS", "NUMBERS", "PRODUCTS", "STRINGS", "WORDS"]
+
+KNOWN_METHODS: Final = frozenset(
+    (
+        *("ADALORA", "ADAMSS", "ADAPTION_PROMPT", "BEFT", "BOFT", "C3A", "CARTRIDGE", "CPT", "DEFT", "DELORA"),
+        *("FOURIERFT", "FROD", "GLORA", "GRALORA", "HIRA", "HRA", "IA3", "LILY", "LN_TUNING", "LOHA", "LOKR"),
+        *("LORA", "MISS", "MULTITASK_PROMPT_TUNING", "OFT", "OSF", "PEANUT", "POLY", "PREFIX_TUNING"),
+        *("PROMPT_TUNING", "PSOFT", "PVERA", "P_TUNING", "RANDLORA", "ROAD", "SHADOW", "SHIRA", "SUPERTUNING"),
+        *("TINYLORA", "TRAINABLE_TOKENS", "UNILORA", "VBLORA", "VERA", "WAVEFT", "XLORA"),
+    )
+)
 
 _FEW: Final = 64
 _WIDTH: Final = 16_384  # of a hidden state, and so of a rank; the largest open models have this
@@ -98,6 +108,28 @@ STRINGS: Final[Mapping[str, int]] = {
 }
 """Most characters of every string that is not one of a few words, also of those in lists and of keys."""
 
+WORDS: Final = frozenset(
+    (
+        *("ab_svd_init", "adjust_scaling_factors", "apply_GS", "arrow_config", "block_share", "coft"),
+        *("config_A_B", "config_C", "config_D_E", "corda_config", "corda_method", "decompose_both"),
+        *("decomposition_method", "direction", "enable_softmax", "enable_softmax_topk"),
+        *("encoder_reparameterization_type", "ensure_weight_tying", "eva_config", "fan_in_fan_out"),
+        *("inference_mode", "init_ia3_weights", "init_type", "init_weights", "kasa_config"),
+        *("layerwise_scalings", "lora_bias", "lora_ga_config", "mask_type", "match_strict"),
+        *("monteclora_config", "opt_weighted_loss_type", "para", "peft_type", "poly_type", "prefix_projection"),
+        *("progressbar", "prompt_tuning_init", "proportional_parameters", "prune_temporary_fields"),
+        *("psoft_mag_a", "psoft_mag_b", "psoft_orth", "psoft_svd", "rank_dropout_scale"),
+        *("runtime_offload_base_weight", "sample_at_inference", "save_indices", "save_only_topk_weights"),
+        *("save_precomputed_indices", "save_projection", "select_top", "share_embeddings", "sparse"),
+        *("task_type", "use_asa", "use_bdlora", "use_cayley_neumann", "use_dora", "use_dynamic_rank"),
+        *("use_effective_conv2d", "use_entropy", "use_float16_for_covariance", "use_gks", "use_idwt"),
+        *("use_label_mask", "use_qalora", "use_rslora", "use_trainable_adapters", "verbose", "very_sparse"),
+        *("whiten",),
+    )
+)
+"""Options that are true or false, one of a few words, or a configuration of their own: the type bounds them."""
+
+MAX_LAYERS: Final = 1_000  # that layer_replication may make
 MAX_ELEMENTS: Final = 2**29  # of one tensor: 2 GiB in float32
 PRODUCTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "CARTRIDGE": (("num_virtual_tokens", "num_layers", "token_dim"),),

@@ -1,5 +1,6 @@
-"""Configurations that are well-formed and cannot be loaded from the verified bytes alone, or by PEFT not at all: what
-it is about them, and what to do. It knows no PEFT.
+"""Configurations that are well-formed and cannot be loaded, from the verified bytes alone or by PEFT at all.
+
+Each with the reason and with what to do. It knows no PEFT.
 """
 
 from __future__ import annotations

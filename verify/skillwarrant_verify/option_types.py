@@ -14,9 +14,10 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from skillwarrant_format.strict_json import JsonValue
 
-__all__ = ["MAX_ITEMS", "Bounds", "described", "fits", "leaves"]
+__all__ = ["MAX_ITEMS", "MAX_NAMES", "Bounds", "described", "fits", "leaves"]
 
 MAX_ITEMS: Final = 10_000  # in a list or an object
+MAX_NAMES: Final = 2_000  # in a list of strings: PEFT compares each with each
 _UNIONS: Final = (Union, types.UnionType)
 
 
@@ -55,7 +56,7 @@ def fits(value: JsonValue, kind: Any, bounds: Bounds) -> bool:
     if origin is list:
         return (
             isinstance(value, list)
-            and len(value) <= MAX_ITEMS
+            and len(value) <= _most(parts[0])
             and all(fits(item, parts[0], bounds) for item in value)
         )
     if origin is tuple:
@@ -71,6 +72,10 @@ def fits(value: JsonValue, kind: Any, bounds: Bounds) -> bool:
             and all(fits(key, parts[0], bounds) and fits(item, parts[1], bounds) for key, item in value.items())
         )
     return _fits_plain(value, kind, bounds)
+
+
+def _most(item: Any) -> int:
+    return MAX_NAMES if item is str else MAX_ITEMS
 
 
 def _fits_plain(value: JsonValue, kind: Any, bounds: Bounds) -> bool:
@@ -106,8 +111,8 @@ def described(kind: Any, bounds: Bounds) -> str:
     if get_origin(kind) in _UNIONS:
         return " or ".join(dict.fromkeys(described(part, bounds) for part in _members(kind)))
     if get_origin(kind) in (list, tuple, dict):
-        sort = "an object" if get_origin(kind) is dict else "a list"
-        return f"{sort} of at most {MAX_ITEMS}: {described(parts[-1], bounds)}"
+        sort, most = ("an object", MAX_ITEMS) if get_origin(kind) is dict else ("a list", _most(parts[0]))
+        return f"{sort} of at most {most}: {described(parts[-1], bounds)}"
     if get_origin(kind) is Literal:
         return " or ".join(map(str, parts))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):

@@ -31,12 +31,11 @@ _MALFORMED: Final = 3  # exit codes of the trial
 _FAILED: Final = 1
 _KILLED: Final = -9
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.\-]*")  # nothing to backtrack into
-_PER_MODULE: Final = (
-    "alpha_pattern",
-    "block_size_pattern",
-    "lambda_pattern",
-    "n_frequency_pattern",
-    "rank_pattern",
+_PER_MODULE: Final = frozenset(  # whose items PEFT compiles and tries one after the other, for each module
+    (
+        *("alpha_pattern", "block_size_pattern", "lambda_pattern", "layers_pattern", "modules_to_save"),
+        *("n_frequency_pattern", "rank_pattern"),
+    )
 )
 _EMBEDDINGS: Final = ("embed_tokens", "lm_head")  # names that PEFT matches whether the model has them or not
 
@@ -139,8 +138,9 @@ def check_patterns(config: AdapterConfig, module_names: Sequence[str]) -> None:
         FormatError: naming the pattern.
         Unavailable: the trial could not be started.
     """
-    keys = {key for option in _PER_MODULE for key in _texts(config.raw.get(option))}
-    if len(keys) > _MAX_PATTERNS and config.peft_type != "ADALORA":  # which looks its keys up
+    looked_up = {"rank_pattern"} if config.peft_type == "ADALORA" else set()
+    tried = {text for option in _PER_MODULE - looked_up for text in _texts(config.raw.get(option))}
+    if len(tried) > _MAX_PATTERNS:
         raise FormatError(f"{CONFIG_NAME} has too many patterns", expected=f"at most {_MAX_PATTERNS} in all")
     if patterns := list(trials(config)):
         _try(patterns, [*module_names, *_EMBEDDINGS])

@@ -5,9 +5,9 @@ and imports modules that a configuration names. So an unknown key, a value of an
 what could only be loaded from somewhere else are refused here, with what to do. What a configuration may do to a
 model is not judged here: those are hazards, which a policy decides on.
 
-What is well-formed and still cannot be loaded is in `option_refusals`. Types come from the annotations of PEFT's own
-configuration classes, corrected by `CORRECTED` where they are not what PEFT takes; bounds come from `option_bounds`.
-A test holds both against every field of every class.
+What is well-formed and still cannot be loaded is in `option_refusals`. Types come from the annotations of PEFT's
+own configuration classes, corrected by `CORRECTED` where they are not what PEFT takes; bounds come from
+`option_bounds`. A test holds both against every field of every class.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import dataclasses
 from collections.abc import Mapping
 from copy import deepcopy
 from difflib import get_close_matches
-from enum import Enum
 from functools import cache
 from math import prod
 from types import NoneType
@@ -31,7 +30,15 @@ from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.adapter_files import CONFIG_NAME
 from skillwarrant_format.errors import FormatError, Unavailable
 from skillwarrant_format.strict_json import JsonObject
-from skillwarrant_verify.option_bounds import MAX_ELEMENTS, NUMBERS, PRODUCTS, STRINGS
+from skillwarrant_verify.option_bounds import (
+    KNOWN_METHODS,
+    MAX_ELEMENTS,
+    MAX_LAYERS,
+    NUMBERS,
+    PRODUCTS,
+    STRINGS,
+    WORDS,
+)
 from skillwarrant_verify.option_refusals import check_refusals, shown
 from skillwarrant_verify.option_types import Bounds, described, fits, leaves
 from skillwarrant_verify.patterns import check_patterns
@@ -39,7 +46,7 @@ from skillwarrant_verify.patterns import check_patterns
 __all__ = ["CORRECTED", "METHODS", "Option", "check_options", "check_patterns", "options_of"]
 
 METHODS: Final[Mapping[str, type[PeftConfig]]] = {
-    str(kind.value): found for kind, found in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+    str(kind.value): found for kind, found in PEFT_TYPE_TO_CONFIG_MAPPING.items() if kind.value in KNOWN_METHODS
 }
 
 _BIASES = (
@@ -73,6 +80,7 @@ CORRECTED: Final[Mapping[str, Any]] = {
     "velora_config": VeloraConfig | None,
 }
 """Options whose annotation is not what PEFT takes, or not all that we refuse. `METHOD.option` before `option`."""
+_TABLES: Final = (CORRECTED, NUMBERS, STRINGS, WORDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,35 +96,30 @@ class Option:
     bounds: Bounds
     nested: Any
 
-    @property
-    def unbounded(self) -> bool:
-        """Whether something of its type could be of any size, or is of a type that is not known here."""
-        return any(self._is_open(kind) for kind in leaves(self.kind))
-
-    def _is_open(self, kind: Any) -> bool:
-        if kind in (int, float):
-            return self.bounds.numbers is None
-        if kind is str:
-            return self.bounds.characters is None
-        closed = isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, Enum))
-        return not closed and kind not in (bool, NoneType)
-
 
 @cache
 def options_of(owner: type[object], method: str) -> Mapping[str, Option]:
-    """Every option of a configuration class, by name.
+    """Every option of a configuration class that was looked at, by name.
 
     Args:
         owner: a PEFT configuration, or one nested in it.
         method: its `peft_type`.
     """
     hints = get_type_hints(owner)
-    return {field.name: _option(field, hints[field.name], method) for field in dataclasses.fields(owner)}  # type: ignore[arg-type]
+    fields = dataclasses.fields(owner)  # type: ignore[arg-type]
+    return {
+        field.name: _option(field, hints[field.name], method)
+        for field in fields
+        if any(name in table for name in _names(field.name, method) for table in _TABLES)
+    }
+
+
+def _names(option: str, method: str) -> tuple[str, str]:
+    return f"{method}.{option}", option
 
 
 def _option(field: dataclasses.Field[Any], hint: Any, method: str) -> Option:
-    name = field.name
-    names = (f"{method}.{name}", name)
+    names = _names(field.name, method)
     kind = next((CORRECTED[key] for key in names if key in CORRECTED), hint)
     if field.default is None:
         kind = kind | None
@@ -139,13 +142,13 @@ def check_options(config: AdapterConfig) -> None:
     if owner is None:
         near = get_close_matches(config.peft_type, METHODS, n=1)
         raise FormatError(
-            f"{CONFIG_NAME} has a peft_type that the installed PEFT does not know",
-            expected=f"{near[0]}?" if near else "a method of PEFT",
+            f"{CONFIG_NAME} has a peft_type that this version or the installed PEFT does not know",
+            expected=f"{near[0]}?" if near else "a method that this version knows",
             found=config.peft_type,
         )
     check_refusals(config.peft_type, config.raw)
     _check_object(config.raw, owner, config.peft_type, CONFIG_NAME)
-    _check_products(_constructed(owner, config.raw), config.peft_type)
+    _check_sizes(_constructed(owner, config.raw), config.peft_type)
 
 
 def _check_object(raw: JsonObject, owner: type[object], method: str, where: str) -> None:
@@ -181,7 +184,7 @@ def _constructed(owner: type[PeftConfig], raw: JsonObject) -> PeftConfig:
         raise FormatError(f"PEFT does not accept {CONFIG_NAME}", found=str(error)) from error
 
 
-def _check_products(config: PeftConfig, method: str) -> None:
+def _check_sizes(config: PeftConfig, method: str) -> None:
     """What PEFT allocates is a product of options, each of which may be harmless."""
     for names in PRODUCTS.get(method, ()):
         found = prod(getattr(config, name) or 1 for name in names)
@@ -191,3 +194,10 @@ def _check_products(config: PeftConfig, method: str) -> None:
                 expected=f"{' x '.join(names)} of at most {MAX_ELEMENTS}",
                 found=str(found),
             )
+    copies = sum(max(end - start, 0) for start, end in getattr(config, "layer_replication", None) or ())
+    if copies > MAX_LAYERS:
+        raise FormatError(
+            f"{CONFIG_NAME}.layer_replication asks for too many layers",
+            expected=f"at most {MAX_LAYERS}",
+            found=str(copies),
+        )
