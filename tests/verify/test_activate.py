@@ -242,10 +242,10 @@ def test_an_activation_whose_record_fails_is_undone(world: World, log: Path, pha
 def test_a_load_that_fails_is_on_record_and_undone(
     world: World, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> int:
+    def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(load_module, "_prove", fail)
+    monkeypatch.setattr(load_module, "_placed", fail)
     model = llama()
     with pytest.raises(KeyboardInterrupt):
         world.gate(log).activate(model, world.adapter, context=PRODUCTION)
@@ -256,14 +256,14 @@ def test_a_load_that_fails_is_on_record_and_undone(
 def test_a_base_that_changes_while_the_adapter_is_loaded_is_noticed_and_the_adapter_taken_off(
     world: World, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, real = llama(), load_module._prove
+    model, real = llama(), load_module._placed
 
-    def overwrite(*given: Any) -> int:
-        with torch.no_grad():
-            model.lm_head.weight[0, 0] += 1
-        return real(*given)
+    def overwrite(*given: Any) -> Any:
+        placed = real(*given)
+        model.lm_head.weight.data[0, 0] += 1  # torch counts no such write
+        return placed
 
-    monkeypatch.setattr(load_module, "_prove", overwrite)
+    monkeypatch.setattr(load_module, "_placed", overwrite)
     with pytest.raises(SkillwarrantError, match="changed the base"):
         world.gate(log).activate(model, world.adapter, context=PRODUCTION)
     assert phases(log) == ["intent", "failed"]
@@ -324,10 +324,12 @@ def test_an_adapter_that_was_exchanged_outside_the_gate_is_foreign(world: World,
         gate.activate(model, world.adapter, context=PRODUCTION, options=LoadOptions(adapter_name="second"))
 
 
-def test_a_hook_on_the_base_is_on_record(world: World, log: Path) -> None:
+def test_a_hook_on_the_base_is_refused_or_where_the_policy_allows_it_on_record(world: World, log: Path) -> None:
     model = llama()
     model.lm_head.register_forward_hook(lambda *_: None)
-    world.gate(log).activate(model, world.adapter, context=PRODUCTION)
+    with pytest.raises(PolicyDenied, match=r"runtime\.unaltered"):
+        world.gate(log).activate(model, world.adapter, context=PRODUCTION)
+    world.gate(log, 'allow_alterations = ["forward-hook"]').activate(model, world.adapter, context=PRODUCTION)
     altered = observed(log)[-1].runtime["baseAlterations"]
     assert altered == {"count": 1, "first": ["forward-hook: lm_head"]}
 

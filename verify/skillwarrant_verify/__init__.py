@@ -10,18 +10,23 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skillwarrant_verify.activate import Gate, LoadOptions, verify_and_load
+    from skillwarrant_verify.activate import Gate, verify_and_load
     from skillwarrant_verify.context import Context
     from skillwarrant_verify.enforcement import enforce
     from skillwarrant_verify.operator_token import OperatorKeys, VerifiedOperator, verify_operator
     from skillwarrant_verify.policy import Policy
+    from skillwarrant_verify.recheck import CheckReport
+    from skillwarrant_verify.stack import Combination, LoadOptions, StackItem
 
 __all__ = [
+    "CheckReport",
+    "Combination",
     "Context",
     "Gate",
     "LoadOptions",
     "OperatorKeys",
     "Policy",
+    "StackItem",
     "VerifiedOperator",
     "enforce",
     "verify_and_load",
@@ -29,11 +34,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CheckReport": "recheck",
+    "Combination": "stack",
     "Context": "context",
     "Gate": "activate",
-    "LoadOptions": "activate",
+    "LoadOptions": "stack",
     "OperatorKeys": "operator_token",
     "Policy": "policy",
+    "StackItem": "stack",
     "VerifiedOperator": "operator_token",
     "enforce": "enforcement",
     "verify_and_load": "activate",

@@ -4,32 +4,33 @@
           -> activated on disk
 
 Each step takes the result of the step before, so a forgotten step does not type-check. Whatever stops it becomes
-a signed observation before the caller hears of it, and nothing is loaded whose intent is not durable.
+a signed observation before the caller hears of it, and nothing is loaded whose intent is not durable. A stack is
+one activation of several adapters: all of them or none. What the gate put on, it can mix, merge, take off and
+measure again, by the same rules and on the same record.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Literal
 
 from skillwarrant_audit.recorder import Recorder
-from skillwarrant_format.adapter_config import AdapterConfig
-from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import UsageError, WrongBase
-from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_verify import base, load, signature, trust
-from skillwarrant_verify.companions import companions_of, remember
+from skillwarrant_verify import base, trust
+from skillwarrant_verify.charter import Charter, Clock
 from skillwarrant_verify.context import Context
-from skillwarrant_verify.decide import Facts, decide
-from skillwarrant_verify.decision import Allowed
-from skillwarrant_verify.fetch import AdapterSource, BundleSource, fetch, manifest_bytes
-from skillwarrant_verify.observe import Attempt
+from skillwarrant_verify.defaults import default_log_directory, utc_now
+from skillwarrant_verify.fetch import AdapterSource, BundleSource
+from skillwarrant_verify.judge import judge_newcomers
+from skillwarrant_verify.loading import intend, put_on
+from skillwarrant_verify.merging import merge_and_unload
+from skillwarrant_verify.mixing import mix_residents
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.requires import installed_versions
+from skillwarrant_verify.recheck import CheckReport, check
+from skillwarrant_verify.removal import deactivate
+from skillwarrant_verify.stack import Combination, CombinationType, LoadOptions, StackItem
+from skillwarrant_verify.stacking import Stack
 
 if TYPE_CHECKING:
     import torch
@@ -37,25 +38,7 @@ if TYPE_CHECKING:
 
     from skillwarrant_verify.trust import TrustRoot
 
-__all__ = ["Gate", "LoadOptions", "verify_and_load"]
-
-Clock = Callable[[], datetime]
-STATE_DIRECTORY: Final = "SKILLWARRANT_LOG"
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadOptions:
-    """PEFT's own keywords of `PeftModel.from_pretrained`, with PEFT's meanings and defaults."""
-
-    adapter_name: str = "default"
-    is_trainable: bool = False
-    torch_device: str | None = None
-    autocast_adapter_dtype: bool = True
-    low_cpu_mem_usage: bool = False
+__all__ = ["Gate", "verify_and_load"]
 
 
 def verify_and_load(
@@ -110,33 +93,11 @@ def verify_and_load(
     return gate.activate(model, adapter, context=context, manifest=manifest, options=options)
 
 
-def default_log_directory() -> Path:
-    """`$SKILLWARRANT_LOG`, else `$XDG_STATE_HOME/skillwarrant`, else `~/.local/state/skillwarrant`."""
-    if named := os.environ.get(STATE_DIRECTORY):
-        return Path(named)
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "skillwarrant"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """An allowed activation: what the decision was about, kept together."""
-
-    allowed: Allowed
-    snapshot: Snapshot
-    measured: base.Measurement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Intended:
-    """A judged activation whose intent is on disk. The loader takes nothing else."""
-
-    judged: _Judged
-    leaf: Digest
-
-
 class Gate:
-    """A policy, a trust root and a log, built once; `activate` may be called from many threads.
+    """A policy, a trust root and a log, built once; all its methods may be called from many threads.
+
+    Operations on one model wait for each other. Every method that changes a model raises as `verify_and_load` does,
+    and then the model is as it was, measured.
 
     Args:
         policy: what is demanded of every activation.
@@ -146,12 +107,9 @@ class Gate:
     """
 
     def __init__(
-        self, *, policy: Policy, trust_root: TrustRoot, recorder: Recorder, clock: Clock = _utc_now
+        self, *, policy: Policy, trust_root: TrustRoot, recorder: Recorder, clock: Clock = utc_now
     ) -> None:
-        self._policy = policy
-        self._trust = trust_root
-        self._recorder = recorder
-        self._clock = clock
+        self._charter = Charter(policy=policy, trust_root=trust_root, recorder=recorder, clock=clock)
 
     def activate(
         self,
@@ -162,108 +120,141 @@ class Gate:
         manifest: BundleSource | None = None,
         options: LoadOptions | None = None,
     ) -> PeftModel:
-        """One activation, from bytes to an active adapter, or a refusal. See `verify_and_load`.
+        """One activation, from bytes to an adapter on the model, or a refusal. See `verify_and_load`.
 
         Raises:
             SkillwarrantError: as `verify_and_load`.
         """
         options = options or LoadOptions()
-        if not isinstance(context, Context):
-            raise UsageError("context is missing", expected="a Context", found=type(context).__name__)
-        attempt = Attempt(
-            request=getattr(adapter, "source", None) or str(adapter),
-            adapter_name=options.adapter_name,
-            context=context,
-            policy=self._policy.used(),
-            trust=self._trust.used(),
-        )
+        item = StackItem(adapter=adapter, adapter_name=options.adapter_name, manifest=manifest)
+        return self._activate(model, Stack(items=(item,)), context, options)
+
+    def activate_stack(
+        self,
+        model: torch.nn.Module,
+        items: Sequence[StackItem],
+        *,
+        context: Context,
+        options: LoadOptions | None = None,
+        combine: Combination | None = None,
+    ) -> PeftModel:
+        """Several adapters as one activation: all of them or none, in one observation before and one after.
+
+        Every one is verified, and decided in the company of all the others and of what is on the model.
+
+        Args:
+            items: at least one; names that differ.
+            options: as for one adapter, but for the name.
+            combine: mix them into a further adapter, by the weights of the items, which is then the active one.
+                Without it, the items are active together; what was active before is not any more.
+
+        Raises:
+            SkillwarrantError: as `verify_and_load`.
+            UsageError: also where PEFT cannot have them active together, or mix them.
+        """
+        stack = Stack.of(items, combine)
+        return self._activate(model, stack, context, options or LoadOptions())
+
+    def _activate(self, model: torch.nn.Module, stack: Stack, context: Context, options: LoadOptions) -> PeftModel:
+        charter = self._charter
+        attempt = charter.attempt(context, stack.names, stack.candidates(), change=stack.change())
         with base.exclusive(model):
-            judged = self._judge(attempt, model, adapter, manifest)
-            intended = self._intend(attempt, judged)
-            loaded = self._load(attempt, intended, model, options)
-            return self._conclude(attempt, loaded)
-
-    def _judge(
-        self, attempt: Attempt, model: torch.nn.Module, adapter: AdapterSource, manifest: BundleSource | None
-    ) -> _Judged:
-        """Everything that can say no, before anything touches the model."""
-        try:
-            snapshot = fetch(adapter)
-            bundle = manifest_bytes(snapshot, manifest)
-            attempt.bundle = Digest.of(bundle)
-            attempt.verified = signature.verify(snapshot, bundle, self._trust, now=self._clock())
-            measured = self._measure(model)
-            attempt.base, attempt.alterations = measured.fingerprint, measured.alterations
-            facts = Facts(
-                verified=attempt.verified,
-                config=AdapterConfig.parse(snapshot.config.data),
-                base=measured.fingerprint,
-                companions=companions_of(model),
-                context=attempt.context,
-                now=self._clock(),
-                versions=installed_versions(name for name, _ in attempt.verified.manifest.requires),
-                alterations=measured.alterations,
-            )
-            attempt.decision = decide(self._policy, facts)
-            allowed = attempt.decision.require()
-        except BaseException as error:
-            self._record(attempt, "refused", str(error) or type(error).__name__, error)
-            raise
-        return _Judged(allowed=allowed, snapshot=snapshot, measured=measured)
-
-    def _intend(self, attempt: Attempt, judged: _Judged) -> _Intended:
-        """No ack, no activation."""
-        leaf = self._record(attempt, "intent", f"about to load {attempt.adapter_name}")
-        return _Intended(judged=judged, leaf=leaf)
-
-    def _load(
-        self, attempt: Attempt, intended: _Intended, model: torch.nn.Module, options: LoadOptions
-    ) -> load.Loaded:
-        """From the verified bytes onto the model; afterwards the base must measure as before."""
-        judged = intended.judged
-        loaded = None
-        try:
-            loaded = load.load(
-                model,
-                judged.snapshot,
-                adapter_name=options.adapter_name,
-                is_trainable=options.is_trainable,
-                torch_device=options.torch_device,
-                autocast_adapter_dtype=options.autocast_adapter_dtype,
-                low_cpu_mem_usage=options.low_cpu_mem_usage,
-            )
-            self._check_base(loaded.model, judged.measured)
-        except BaseException as error:
-            if loaded is not None:
-                loaded.undo()
-            self._record(attempt, "failed", str(error) or type(error).__name__, error)
-            raise
-        return loaded
-
-    def _conclude(self, attempt: Attempt, loaded: load.Loaded) -> PeftModel:
-        try:
-            self._record(attempt, "activated", f"{attempt.adapter_name} is on the model")
-        except BaseException:
-            loaded.undo()
-            raise
-        if attempt.verified is not None:
-            remember(loaded.model, attempt.adapter_name, attempt.verified.manifest)
-        return loaded.model
-
-    def _measure(self, model: torch.nn.Module) -> base.Measurement:
-        return base.measure(model, reuse=self._policy.measure)
-
-    def _check_base(self, model: Any, before: base.Measurement) -> None:
-        """The adapter may add to the model and change nothing of its base."""
-        after = base.measure(model, reuse=self._policy.measure)
-        if (after.fingerprint, after.buffers) != (before.fingerprint, before.buffers):
-            raise WrongBase(
-                "loading the adapter changed the base model",
-                expected=f"{before.fingerprint}, buffers {before.buffers}",
-                found=f"{after.fingerprint}, buffers {after.buffers}",
-                fix="The model was put back; do not use this adapter.",
+            with charter.recording(attempt, "refused"):
+                judged = judge_newcomers(charter, attempt, model, stack.items)
+                stack.check(model, [newcomer.skill.config for newcomer in judged.newcomers])
+            intended = intend(charter, attempt, judged, f"about to load {', '.join(attempt.adapters)}")
+            return put_on(
+                charter, attempt, intended, model, options=options, arrange=stack.arrangement(charter, attempt)
             )
 
-    def _record(self, attempt: Attempt, phase: Any, message: str, error: BaseException | None = None) -> Digest:
-        observation = attempt.observation(phase, message, self._clock(), error)
-        return self._recorder.record(observation, attempt.subjects()).leaf
+    def deactivate(
+        self, model: torch.nn.Module, adapter_name: str, *, context: Context | None = None
+    ) -> torch.nn.Module:
+        """Take off an adapter that a gate of this process put on.
+
+        Args:
+            context: of the record; that of its activation, where none is given.
+
+        Returns:
+            `model`; where that was the last adapter, the base model, unwrapped and measured. What is active
+            afterwards is as with PEFT's `delete_adapter`.
+
+        Raises:
+            UsageError: no such adapter.
+            AuditError: it could not be recorded; the adapter stays on the model.
+            WrongBase, LoadMismatch: it could not be taken off without changing more; it stays on the model.
+        """
+        return deactivate(self._charter, model, adapter_name, context)
+
+    def add_weighted_adapter(
+        self,
+        model: PeftModel,
+        adapters: Sequence[str],
+        weights: Sequence[float],
+        adapter_name: str,
+        combination_type: CombinationType = "svd",
+        *,
+        context: Context,
+        svd_rank: int | None = None,
+        svd_clamp: float | None = None,
+        svd_full_matrices: bool = True,
+        svd_driver: str | None = None,
+        density: float | None = None,
+        majority_sign_method: Literal["total", "frequency"] = "total",
+    ) -> PeftModel:
+        """PEFT's `add_weighted_adapter`, of adapters that a gate put on: judged again, with these weights.
+
+        The new adapter is not active. It counts as what it was made of, when others are judged.
+
+        Raises:
+            SkillwarrantError: as `verify_and_load`.
+            UsageError: also where an adapter did not come through a gate, or PEFT cannot mix these.
+        """
+        combine = Combination(
+            adapter_name=adapter_name,
+            combination_type=combination_type,
+            svd_rank=svd_rank,
+            svd_clamp=svd_clamp,
+            svd_full_matrices=svd_full_matrices,
+            svd_driver=svd_driver,
+            density=density,
+            majority_sign_method=majority_sign_method,
+        )
+        return mix_residents(self._charter, model, adapters, weights, combine=combine, context=context)
+
+    def merge_and_unload(
+        self,
+        model: PeftModel,
+        *,
+        context: Context,
+        safe_merge: bool = True,
+        adapter_names: Sequence[str] | None = None,
+    ) -> torch.nn.Module:
+        """PEFT's `merge_and_unload`, of adapters that a gate put on: judged again, and the new base measured.
+
+        While it works, it keeps a copy of every layer that an adapter is on.
+
+        Args:
+            safe_merge: have PEFT look for NaN first.
+            adapter_names: which to merge, the active ones by default. All others are taken off.
+
+        Returns:
+            The base model, which no manifest authorises that does not name its new fingerprint.
+
+        Raises:
+            SkillwarrantError: as `verify_and_load`.
+            LoadMismatch: also where an adapter on the model did not come through a gate, or PEFT cannot merge.
+        """
+        return merge_and_unload(self._charter, model, context, safe_merge=safe_merge, adapter_names=adapter_names)
+
+    def check(self, model: torch.nn.Module, *, context: Context | None = None) -> CheckReport:
+        """Measure the base and every adapter again, in full, and say what is not as the gate left it.
+
+        Args:
+            context: where it is given, the report is put on record.
+
+        Raises:
+            Unavailable: the base could not be measured.
+            AuditError: it could not be recorded.
+        """
+        return check(self._charter, model, context)

@@ -45,9 +45,9 @@ class Finding:
         line = f"{self.message}: {details}" if details else self.message
         return f"[{self.code}] {line}. {self.fix}" if self.fix else f"[{self.code}] {line}"
 
-    def check(self) -> Check:
-        """The form that observations keep."""
-        return Check(code=self.code, outcome=self.outcome, message=shown(str(self), 1000))
+    def check(self, adapter: str | None = None) -> Check:
+        """The form that observations keep; `adapter` names whose it is, where there are several."""
+        return Check(code=self.code, outcome=self.outcome, message=shown(str(self), 1000), adapter=adapter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,150 @@
+"""Loading what was judged: intent on disk, every member from its verified bytes, the base measured again, all or
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import WrongBase
+from skillwarrant_verify import base, load
+from skillwarrant_verify.alterations import alterations
+from skillwarrant_verify.charter import Charter
+from skillwarrant_verify.companions import Resident
+from skillwarrant_verify.judge import Judged, Newcomer, measured_again
+from skillwarrant_verify.observe import Attempt
+from skillwarrant_verify.peft_adapter import adapter_names
+from skillwarrant_verify.stack import LoadOptions
+from skillwarrant_verify.undo import Undo
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+__all__ = ["WAY_BACK", "Arrange", "Intended", "intend", "put_on", "undo_of"]
+
+WAY_BACK: Final = "_skillwarrant_way_back"
+"""Where a model keeps how to undo an adapter that changed its base."""
+
+Arrange = Callable[["PeftModel", list[Resident]], list[Resident]]
+"""What is done with a stack when all of it is on the model; gives the residents that come of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """A judged operation whose intent is on disk. Nothing else may touch a model."""
+
+    judged: Judged
+    leaf: Digest
+
+
+def intend(charter: Charter, attempt: Attempt, judged: Judged, message: str) -> Intended:
+    """No ack, no activation.
+
+    Raises:
+        AuditError: the intent is not on disk.
+    """
+    return Intended(judged=judged, leaf=charter.record(attempt, "intent", message))
+
+
+def undo_of(model: Any, judged: Judged) -> Undo:
+    """The way back for a model to which nothing was done yet."""
+    return Undo(model=model, before=judged.before, names=adapter_names(model))
+
+
+def put_on(
+    charter: Charter,
+    attempt: Attempt,
+    intended: Intended,
+    model: Any,
+    *,
+    options: LoadOptions,
+    arrange: Arrange | None = None,
+) -> PeftModel:
+    """All newcomers onto the model, proved and on record, or none of them.
+
+    Raises:
+        VerificationError, FormatError, UsageError, Unavailable: it failed; the model is as it was.
+        AuditError: it could not be recorded; the model is as it was.
+    """
+    judged, undo = intended.judged, undo_of(model, intended.judged)
+    with charter.recording(attempt, "failed", undo):
+        loaded = []
+        for newcomer in judged.newcomers:
+            attempt.about = newcomer.adapter_name
+            loaded.append(_load(charter, newcomer, model, options))
+            undo.steps.append(loaded[-1].undo)
+            model = loaded[-1].model
+        attempt.about = None
+        residents = [
+            _resident(attempt, judged, newcomer, one)
+            for newcomer, one in zip(judged.newcomers, loaded, strict=True)
+        ]
+        if arrange is not None:
+            residents = arrange(model, residents)
+        after = _check_base(charter, model, judged, loaded)
+        if after is not None:
+            attempt.base_after = after.fingerprint
+            residents = [replace(one, base_after=after.fingerprint) for one in residents]
+            _keep_way_back(loaded[0])
+        register = judged.register.adding(*residents).settled(after or judged.before, alterations(model))
+    with undo.guard():
+        charter.record(attempt, "activated", _told(attempt))
+    register.keep(model)
+    return model  # type: ignore[no-any-return]
+
+
+def _load(charter: Charter, newcomer: Newcomer, model: Any, options: LoadOptions) -> load.Loaded:
+    return load.load(
+        model,
+        newcomer.snapshot,
+        adapter_name=newcomer.adapter_name,
+        is_trainable=options.is_trainable,
+        torch_device=options.torch_device,
+        autocast_adapter_dtype=options.autocast_adapter_dtype,
+        low_cpu_mem_usage=options.low_cpu_mem_usage,
+        signed=newcomer.skill.verified.manifest.adapter.tensors_digest,
+        allow_non_finite="non-finite" in charter.policy.allow_hazards,
+    )
+
+
+def _check_base(charter: Charter, model: Any, judged: Judged, loaded: list[load.Loaded]) -> base.Measurement | None:
+    """Adapters add to the model and change nothing of its base, but for one that says so and is alone on it."""
+    after = measured_again(charter, model, judged)
+    if after is None:
+        return None
+    says_so = len(loaded) == 1 and loaded[0].changed_base and loaded[0].config.changes_base
+    if not says_so or after.buffers != judged.before.buffers:
+        raise WrongBase(
+            "loading the adapter changed the base model",
+            expected=f"{judged.before.fingerprint}, buffers {judged.before.buffers}",
+            found=f"{after.fingerprint}, buffers {after.buffers}",
+            fix="The model was put back; do not use this adapter.",
+        )
+    return after
+
+
+def _resident(attempt: Attempt, judged: Judged, newcomer: Newcomer, loaded: load.Loaded) -> Resident:
+    return Resident(
+        adapter_name=newcomer.adapter_name,
+        activation=attempt.activation,
+        skills=(replace(newcomer.skill, weight=None),),
+        seal=loaded.seal,
+        context=attempt.context,
+        base=judged.before.fingerprint,
+        base_after=judged.before.fingerprint,
+    )
+
+
+def _keep_way_back(loaded: load.Loaded) -> None:
+    """What a base was before an adapter changed it lives as long as the model around both, and no longer."""
+    vars(loaded.model)[WAY_BACK] = loaded.undo
+
+
+def _told(attempt: Attempt) -> str:
+    if len(attempt.adapters) == 1:
+        return f"{attempt.adapters[0]} is on the model"
+    active = attempt.change.adapter if attempt.change is not None else None
+    return f"{', '.join(attempt.adapters)} are on the model, " + (f"{active} active" if active else "all active")

@@ -1,0 +1,146 @@
+"""What a caller asks for: options of loading, the items of a stack, and how to mix them. Light: no torch, no PEFT.
+
+Names, weights and options are checked here, before anything is fetched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from skillwarrant_format.errors import UsageError
+from skillwarrant_format.strict_json import JsonObject
+from skillwarrant_verify.fetch import AdapterSource, BundleSource
+
+__all__ = [
+    "Combination",
+    "CombinationType",
+    "LoadOptions",
+    "StackItem",
+    "check_items",
+    "check_names",
+    "check_weights",
+]
+
+CombinationType = Literal[
+    "svd",
+    "linear",
+    "cat",
+    "ties",
+    "ties_svd",
+    "dare_ties",
+    "dare_linear",
+    "dare_ties_svd",
+    "dare_linear_svd",
+    "magnitude_prune",
+    "magnitude_prune_svd",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """PEFT's own keywords of `PeftModel.from_pretrained`, with PEFT's meanings and defaults.
+
+    Args:
+        adapter_name: for one adapter; the items of a stack have names of their own.
+    """
+
+    adapter_name: str = "default"
+    is_trainable: bool = False
+    torch_device: str | None = None
+    autocast_adapter_dtype: bool = True
+    low_cpu_mem_usage: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackItem:
+    """One adapter of a stack.
+
+    Args:
+        adapter: directory of the adapter, or a `Snapshot` of it.
+        adapter_name: its name on the model.
+        manifest: the bundle, where it is not beside the adapter.
+        weight: its factor in a mixture; given for every item with `combine`, and for none without.
+    """
+
+    adapter: AdapterSource
+    adapter_name: str
+    manifest: BundleSource | None = None
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """How adapters are mixed into a new one: PEFT's keywords of `add_weighted_adapter`, with PEFT's meanings.
+
+    Args:
+        adapter_name: of the mixture.
+        combination_type: LoRA's methods; IA3 knows `linear` alone, which is a sum.
+        svd_rank, svd_clamp, svd_full_matrices, svd_driver: for the types that end in `svd`.
+        density: between 0 and 1, for `ties`, `dare` and `magnitude_prune`.
+        majority_sign_method: for `ties`.
+
+    Raises:
+        UsageError: no such type, or a density that is none.
+    """
+
+    adapter_name: str
+    combination_type: CombinationType = "svd"
+    svd_rank: int | None = None
+    svd_clamp: float | None = None
+    svd_full_matrices: bool = True
+    svd_driver: str | None = None
+    density: float | None = None
+    majority_sign_method: Literal["total", "frequency"] = "total"
+
+    def __post_init__(self) -> None:
+        if self.combination_type not in get_args(CombinationType):
+            expected = " or ".join(get_args(CombinationType))
+            raise UsageError("no such combination", expected=expected, found=str(self.combination_type))
+        if self.density is not None and not 0 <= self.density <= 1:
+            raise UsageError("the density is out of range", expected="0 to 1", found=str(self.density))
+
+    def options(self) -> JsonObject:
+        """PEFT's keywords, those that say something else than PEFT's default; and the type, always."""
+        changed = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("adapter_name", "combination_type") and getattr(self, field.name) != field.default
+        }
+        return {"combination_type": self.combination_type, **changed}
+
+
+def check_items(items: Sequence[StackItem], combine: Combination | None) -> tuple[StackItem, ...]:
+    """The items of a stack, as they can be asked for.
+
+    Raises:
+        UsageError: none, two of one name, weights without a combination or a combination without weights.
+    """
+    found = tuple(items)
+    if not found or not all(isinstance(item, StackItem) for item in found):
+        raise UsageError("a stack needs adapters", expected="at least one StackItem", found=f"{len(found)} things")
+    check_names([item.adapter_name for item in found], combine)
+    if combine is None:
+        if any(item.weight is not None for item in found):
+            raise UsageError("weights are for mixtures", fix="Give `combine` too, or no weights.")
+    else:
+        check_weights([item.weight for item in found], len(found))
+    return found
+
+
+def check_names(names: Sequence[str], combine: Combination | None) -> None:
+    """Raises UsageError where two adapters, the mixture among them, would have one name."""
+    every = [*names, *([] if combine is None else [combine.adapter_name])]
+    if len(set(every)) != len(every):
+        raise UsageError("two adapters have one name", expected="names that differ", found=", ".join(every))
+
+
+def check_weights(weights: Sequence[float | None], count: int) -> None:
+    """Raises UsageError for a weight that is missing or no finite number. What is too much, a policy says."""
+    if len(weights) != count:
+        raise UsageError("a mixture needs a weight for each adapter", expected=str(count), found=str(len(weights)))
+    for weight in weights:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise UsageError("a mixture needs a weight for each adapter", expected="a number", found=str(weight))
