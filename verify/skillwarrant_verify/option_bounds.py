@@ -7,10 +7,10 @@ PEFT opens no hole; a test that holds the tables against the installed PEFT name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-__all__ = ["KNOWN_METHODS", "MAX_ELEMENTS", "MAX_LAYERS", "NUMBERS", "PRODUCTS", "STRINGS", "WORDS"]
+__all__ = ["KNOWN_METHODS", "MAX_ELEMENTS", "MAX_LAYERS", "NUMBERS", "PRODUCTS", "STRINGS", "WORDS", "copies"]
 
 KNOWN_METHODS: Final = frozenset(
     (
@@ -158,3 +158,10 @@ PRODUCTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "VBLORA": (("num_vectors", "vector_length"), ("num_vectors", "r")),
 }
 """Options that PEFT multiplies to the size of a tensor, by method."""
+
+
+def copies(ranges: Sequence[Any]) -> int:
+    """How many layers `layer_replication` makes; ranges that are of the wrong type make none."""
+    pairs = [pair for pair in ranges if isinstance(pair, list | tuple) and len(pair) == 2]
+    whole = [(start, end) for start, end in pairs if isinstance(start, int) and isinstance(end, int)]
+    return sum(max(end - start, 0) for start, end in whole)

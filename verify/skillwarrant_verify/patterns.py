@@ -20,6 +20,7 @@ from skillwarrant_format.adapter_config import ALL_LINEAR, AdapterConfig
 from skillwarrant_format.adapter_files import CONFIG_NAME
 from skillwarrant_format.errors import FormatError, Unavailable
 from skillwarrant_format.strict_json import JsonValue
+from skillwarrant_verify.option_bounds import MAX_LAYERS, copies
 
 __all__ = ["Trial", "check_patterns", "trials"]
 
@@ -31,6 +32,7 @@ _MALFORMED: Final = 3  # exit codes of the trial
 _FAILED: Final = 1
 _KILLED: Final = -9
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.\-]*")  # nothing to backtrack into
+_INDEX: Final = re.compile(r"(^|\.)\d+(\.|$)")
 _PER_MODULE: Final = frozenset(  # whose items PEFT compiles and tries one after the other, for each module
     (
         *("alpha_pattern", "block_size_pattern", "lambda_pattern", "layers_pattern", "modules_to_save"),
@@ -143,7 +145,16 @@ def check_patterns(config: AdapterConfig, module_names: Sequence[str]) -> None:
     if len(tried) > _MAX_PATTERNS:
         raise FormatError(f"{CONFIG_NAME} has too many patterns", expected=f"at most {_MAX_PATTERNS} in all")
     if patterns := list(trials(config)):
-        _try(patterns, [*module_names, *_EMBEDDINGS])
+        _try(patterns, [*module_names, *_replicated(config, module_names), *_EMBEDDINGS])
+
+
+def _replicated(config: AdapterConfig, module_names: Sequence[str]) -> Iterator[str]:
+    """The names of the layers that `layer_replication` makes, which the model does not have yet."""
+    ranges = config.raw.get("layer_replication")
+    if isinstance(ranges, list) and ranges:
+        shapes = {_INDEX.sub(r"\1{}\2", name, count=1) for name in module_names if _INDEX.search(name)}
+        for number in range(min(copies(ranges), MAX_LAYERS)):
+            yield from (shape.replace("{}", str(number), 1) for shape in shapes)
 
 
 def _try(patterns: Sequence[Trial], names: Sequence[str]) -> None:

@@ -38,6 +38,7 @@ from skillwarrant_verify.option_bounds import (
     PRODUCTS,
     STRINGS,
     WORDS,
+    copies,
 )
 from skillwarrant_verify.option_refusals import check_refusals, shown
 from skillwarrant_verify.option_types import Bounds, described, fits, leaves
@@ -194,10 +195,10 @@ def _check_sizes(config: PeftConfig, method: str) -> None:
                 expected=f"{' x '.join(names)} of at most {MAX_ELEMENTS}",
                 found=str(found),
             )
-    copies = sum(max(end - start, 0) for start, end in getattr(config, "layer_replication", None) or ())
-    if copies > MAX_LAYERS:
+    layers = copies(getattr(config, "layer_replication", None) or ())
+    if layers > MAX_LAYERS:
         raise FormatError(
             f"{CONFIG_NAME}.layer_replication asks for too many layers",
             expected=f"at most {MAX_LAYERS}",
-            found=str(copies),
+            found=str(layers),
         )
