@@ -1,15 +1,17 @@
 """Whether an adapter on a model is still the one that was loaded.
 
-A seal holds digests, not tensors: what every live tensor of the adapter measured after loading. Checking it measures
-them again. It sees an adapter that was removed, or exchanged under the same name, and weights that were edited in any
-way, also through `.data`. It does not see settings that are no tensor (a scaling), nor the base model, which
-`base.measure` measures.
+A seal holds digests, not tensors: what every live tensor of the adapter measured after loading. Checking it
+measures them again. It sees an adapter that was removed, or exchanged under the same name, and weights that were
+edited in any way, also through `.data`. It does not see settings that are no tensor (a scaling), nor the base
+model, which `base.measure` measures. Where a method itself writes to its weights (training does, and OFT with `coft`
+when it answers), it finds them changed.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Self
 
@@ -36,11 +38,10 @@ class AdapterSeal:
 
     adapter_name: str
     tensors: Mapping[str, TensorDigest]
+    _watched: tuple[tuple[weakref.ref[torch.Tensor], int, int], ...] = field(repr=False, compare=False)
 
     @classmethod
-    def of(
-        cls, adapter_name: str, live: Mapping[str, torch.Tensor], known: Mapping[str, TensorDigest]
-    ) -> Self:
+    def of(cls, adapter_name: str, live: Mapping[str, torch.Tensor], known: Mapping[str, TensorDigest]) -> Self:
         """Seal what is there.
 
         Args:
@@ -51,6 +52,20 @@ class AdapterSeal:
         return cls(
             adapter_name=adapter_name,
             tensors=MappingProxyType({name: known[name] if name in known else fresh[name] for name in live}),
+            _watched=tuple((weakref.ref(one), one._version, one.data_ptr()) for one in live.values()),
+        )
+
+    def still_holds(self, model: nn.Module) -> bool:
+        """Whether, without reading them, the tensors are the same objects in the same place, to which torch counted
+        no write. It does not see writes through `.data`, nor whether each tensor is still in its layer. A no may be
+        wrong: `check` tells."""
+        return (
+            isinstance(model, PeftModel)
+            and self.adapter_name in model.peft_config
+            and all(
+                (tensor := kept()) is not None and (tensor._version, tensor.data_ptr()) == (version, address)
+                for kept, version, address in self._watched
+            )
         )
 
     def check(self, model: nn.Module) -> str | None:
