@@ -18,6 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -160,8 +161,8 @@ def matrix(directory: str) -> dict[str, dict[str, Outcomes]]:
 # --- what else PEFT and transformers offer ---------------------------------------------------------------------
 
 
-def others(directory: str) -> Outcomes:
-    """Doors that are no method's: of transformers, hotswap, combinations, references and subclasses of one's own."""
+def others(directory: str) -> dict[str, Any]:
+    """Doors that are no method's: of transformers, hotswap, combinations; references, subclasses of one's own."""
     import functools
 
     import peft
@@ -192,10 +193,12 @@ def others(directory: str) -> Outcomes:
     layer = next(module for module in wearing.modules() if isinstance(module, Linear))
     held_bound = plain.load_adapter
     held_partial = functools.partial(get_peft_model, plain, config)
-    held_closure = (lambda function: lambda *args: function(*args))(get_peft_model)
     held_original = wearing.base_model.__class__.inject_adapter
     ours = type("Ours", (PeftModel,), {"from_pretrained": classmethod(lambda cls, model: cls(model, config))})
     tuner = type("Tuner", (LoraModel,), {"extra": 1})
+
+    def held_closure(held: Any = get_peft_model) -> Any:
+        return held(plain, config)
 
     class Sly(LoraModel):  # type: ignore[misc]
         """A tuner that leaves out everything of PEFT's that it can, down to the layer."""
@@ -209,7 +212,7 @@ def others(directory: str) -> Outcomes:
     free = outcome(lambda: Sly(base()))
     from skillwarrant_verify import enforce
 
-    report = enforce()
+    enforce()
     attempts: dict[str, tuple[Attempt, Any]] = {
         "transformers load_adapter": (lambda: plain.load_adapter(lora), plain),
         "transformers load_adapter from memory": (
@@ -229,7 +232,9 @@ def others(directory: str) -> Outcomes:
             wearing,
         ),
         "add_weighted_adapter": (
-            lambda: wearing.add_weighted_adapter(["default", "other"], [0.5, 0.5], "mix", combination_type="linear"),
+            lambda: wearing.add_weighted_adapter(
+                ["default", "other"], [0.5, 0.5], "mix", combination_type="linear"
+            ),
             wearing,
         ),
         "arrow": (lambda: peft.create_arrow_model(plain, [lora], peft.ArrowConfig()), plain),
@@ -242,7 +247,7 @@ def others(directory: str) -> Outcomes:
         "a module to save": (lambda: ModulesToSaveWrapper(plain.lm_head, "default"), plain),
         "a bound method held": (lambda: held_bound(lora), plain),
         "a partial held": (held_partial, plain),
-        "a closure held": (lambda: held_closure(plain, config), plain),
+        "a closure held": (held_closure, plain),
         "a function held": (
             lambda: held_original(wearing.base_model, wearing.base_model.model, "default"),
             wearing,
@@ -253,13 +258,42 @@ def others(directory: str) -> Outcomes:
         "pipeline": (lambda: pipeline("text-generation", model=lora), plain),
     }
     told = {name: outcome(attempt, model) for name, (attempt, model) in attempts.items()}
-    return {**told, "a sly subclass, before": free, "doors": str(len(report.doors))}
+    return {"doors": told, "sly before": free, "written": written()}
+
+
+def written() -> Outcomes:
+    """What enforcement cannot stop, and whether measuring the base again tells."""
+    import torch
+
+    from skillwarrant_verify.base import measure
+
+    told = {}
+    for name, write in {
+        "load_state_dict": lambda model: model.load_state_dict(
+            {key: value + 1 for key, value in model.state_dict().items()}
+        ),
+        "data": lambda model: model.lm_head.weight.data.add_(1),
+        "a module of one's own": lambda model: setattr(
+            model, "lm_head", torch.nn.Sequential(model.lm_head, torch.nn.Linear(128, 128))
+        ),
+        "a hook": lambda model: model.lm_head.register_forward_hook(lambda _module, _input, output: output + 1),
+        "a forward": lambda model: setattr(model.lm_head, "forward", lambda value: value @ torch.zeros(64, 128)),
+        "a class": lambda model: setattr(type(model), "forward", lambda *_args, **_options: None),
+    }.items():
+        model = base()
+        before = measure(model)
+        write(model)
+        after = measure(model)
+        changed = before.fingerprint != after.fingerprint
+        told[name] = "measured" if changed else "seen" if after.alterations != before.alterations else "unseen"
+    return told
+
 
 # --- a program that knows nothing of us ------------------------------------------------------------------------
 
 
 def unknowing(directory: str, child: str = "") -> Outcomes:
-    """Without a word of ours: what the environment made of PEFT here, and in processes that are started from here."""
+    """Without a word of ours: what the environment made of PEFT here, and in processes started from here."""
     early = sorted({"peft", "torch", "transformers", "numpy"} & set(sys.modules))
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -295,6 +329,7 @@ def gate(directory: str) -> dict[str, Any]:
     from peft import PeftModel, set_peft_model_state_dict
     from peft.utils.hotswap import hotswap_adapter
 
+    before = functions()
     from skillwarrant_audit.recorder import Recorder
     from skillwarrant_verify import Gate, LoadOptions, Policy, enforce
     from skillwarrant_verify.trust import from_devstack
@@ -304,7 +339,9 @@ def gate(directory: str) -> dict[str, Any]:
     free, lora = llama(), root / "adapter"
     expected = logits(PeftModel.from_pretrained(free, lora))
     save_lora(root / "unsigned", seed=9)
-    doors = enforce().doors
+    imported = functions()
+    enforce()
+    enforced = functions()
     the_gate = Gate(
         policy=Policy.load(root / "policy.toml"),
         trust_root=from_devstack(root / "sigstore"),
@@ -316,6 +353,11 @@ def gate(directory: str) -> dict[str, Any]:
 
     model = activate(llama(), "adapter")
     told: dict[str, Any] = {"same answer": bool(torch.equal(logits(model), expected))}
+    told["functions"] = [
+        len(before),
+        sum(imported.get(key) != value for key, value in before.items()),
+        sum(enforced.get(key) != value for key, value in before.items()),
+    ]
     activate(model, "second", adapter_name="second")
     told["two"] = sorted(model.peft_config)
     trained = activate(llama(), "adapter", is_trainable=True)
@@ -338,8 +380,20 @@ def gate(directory: str) -> dict[str, Any]:
     told["pickled"] = bool(torch.equal(logits(pickle.loads(pickle.dumps(model))), logits(model)))  # noqa: S301
     model.delete_adapter("second")
     told["unloaded is the base"] = bool(torch.equal(logits(model.unload()), logits(llama())))
-    told["closed"] = len(doors) > 0
     return told
+
+
+def functions() -> dict[str, int]:
+    """The code of each function of PEFT and transformers, and who sees imports: what a patch would change."""
+    found = {f"finder {number}": id(finder) for number, finder in enumerate(sys.meta_path)}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("peft", "transformers.")) and isinstance(module, ModuleType):
+            holders = [module, *(each for each in list(vars(module).values()) if isinstance(each, type))]
+            for holder in holders:
+                for key, value in list(vars(holder).items()):
+                    if isinstance(value, FunctionType):
+                        found[f"{name} {holder.__name__} {key}"] = id(value.__code__)
+    return found
 
 
 def _while_loading(activate: Callable[..., Any], root: Path) -> str:
@@ -348,61 +402,28 @@ def _while_loading(activate: Callable[..., Any], root: Path) -> str:
 
     from world import llama
 
+    wanted, *ours = [llama() for _ in range(4)]  # made before: torch's seed is not a thread's own
     busy, told = threading.Event(), []
 
     def meanwhile() -> None:
-        busy.set()
-        while busy.is_set() and set(told) <= {"refused"}:
-            told.append(outcome(lambda: PeftModel.from_pretrained(llama(), root / "unsigned")))
+        while not told or busy.is_set():
+            told.append(outcome(lambda: PeftModel.from_pretrained(wanted, root / "unsigned"), wanted))
 
-    thread = threading.Thread(target=meanwhile)
+    thread = threading.Thread(target=meanwhile, daemon=True)
+    busy.set()
     thread.start()
-    busy.wait()
-    for _ in range(3):
-        activate(llama(), "adapter")
+    for model in ours:
+        activate(model, "adapter")
     busy.clear()
     thread.join()
-    return f"{' '.join(sorted(set(told)))}" if len(told) > 2 else f"only {len(told)} attempts"
-
-
-# --- what is written past every door ---------------------------------------------------------------------------
-
-
-def written() -> dict[str, bool]:
-    """What enforcement cannot stop: whether it happened, and whether measuring the base again tells."""
-    import torch
-
-    from skillwarrant_verify import enforce
-    from skillwarrant_verify.base import measure
-
-    enforce()
-    told = {}
-    for name, write in {
-        "load_state_dict": lambda model: model.load_state_dict(
-            {key: value + 1 for key, value in model.state_dict().items()}
-        ),
-        "data": lambda model: model.lm_head.weight.data.add_(1),
-        "a module of one's own": lambda model: setattr(
-            model, "lm_head", torch.nn.Sequential(model.lm_head, torch.nn.Linear(128, 128))
-        ),
-        "a hook": lambda model: model.lm_head.register_forward_hook(lambda _module, _input, output: output + 1),
-        "a forward": lambda model: setattr(model.lm_head, "forward", lambda value: value @ torch.zeros(64, 128)),
-        "a class": lambda model: setattr(type(model), "forward", lambda *_args, **_options: None),
-    }.items():
-        model = base()
-        before = measure(model)
-        write(model)
-        after = measure(model)
-        changed = before.fingerprint != after.fingerprint
-        told[name] = "measured" if changed else "seen" if after.alterations != before.alterations else "unseen"
-    return told
+    return " ".join(sorted(set(told))) if len(told) > 2 else f"only {len(told)} attempts"
 
 
 # --- diffusers -------------------------------------------------------------------------------------------------
 
 
 def images(directory: str) -> dict[str, Any]:
-    """Diffusers' own doors, on a tiny UNet and a tiny pipeline; and every door that we know is one of these versions'."""
+    """Diffusers' own doors, on a tiny UNet and a tiny pipeline; and whether every door that we know is there."""
     from importlib import import_module
 
     import torch
