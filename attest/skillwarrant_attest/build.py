@@ -6,17 +6,18 @@ in. It knows nothing of keys and networks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from skillwarrant_attest.adapter import Adapter
 from skillwarrant_attest.sections import NamedBase
 from skillwarrant_attest.skill_toml import SkillToml
-from skillwarrant_format.base_directory import fingerprint_directory
+from skillwarrant_format.base_directory import cast_directory, fingerprint_directory
 from skillwarrant_format.base_facts import BaseFacts
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.hashing import Progress
-from skillwarrant_format.manifest import BaseModel, SkillManifest
+from skillwarrant_format.manifest import BaseModel, Cast, SkillManifest
 from skillwarrant_format.statement import Statement
 
 __all__ = ["base_from_directory", "base_from_facts", "build", "measure_bases"]
@@ -79,21 +80,37 @@ def measure_bases(
 
 
 def base_from_directory(
-    directory: Path, *, name: str, revision: str | None = None, progress: Progress | None = None
+    directory: Path,
+    *,
+    name: str,
+    revision: str | None = None,
+    casts: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> BaseModel:
     """Measure a base model's safetensors files; `name` and `revision` are labels.
 
+    Args:
+        casts: dtypes (`bfloat16`, `float16`, `float32`) in which it is vouched for as well; the files are read
+            once more for each.
+        progress: told (bytes hashed, bytes in total) for each reading.
+
     Raises:
-        UsageError: there is no such directory.
-        FormatError: it is no model that can be measured.
+        UsageError: there is no such directory, or a cast changes nothing.
+        FormatError: it is no model that can be measured, or cast.
         Unavailable: it cannot be read.
     """
     measured = fingerprint_directory(directory, progress)
-    return base_from_facts(measured.fingerprint, measured.facts, name=name, revision=revision)
+    found = tuple(cast_directory(directory, dtype, progress) for dtype in casts)
+    return base_from_facts(measured.fingerprint, measured.facts, name=name, revision=revision, casts=found)
 
 
 def base_from_facts(
-    fingerprint: Fingerprint, facts: BaseFacts, *, name: str, revision: str | None = None
+    fingerprint: Fingerprint,
+    facts: BaseFacts,
+    *,
+    name: str,
+    revision: str | None = None,
+    casts: tuple[Cast, ...] = (),
 ) -> BaseModel:
     """A base that was measured elsewhere: in memory, say, by `skillwarrant_verify.base.measure`."""
     return BaseModel(
@@ -104,6 +121,7 @@ def base_from_facts(
         dtype=facts.dtype,
         quantization=facts.quantization,
         fingerprint=fingerprint,
+        casts=casts,
     )
 
 
@@ -117,11 +135,15 @@ def _measure(base: NamedBase, directory: Path | None, progress: Progress | None)
             found="neither",
             fix="Give `--base DIR`, or `directory` or `fingerprint` in the [[base]] of skill.toml.",
         )
-    measured = base_from_directory(directory, name=base.name, revision=base.revision, progress=progress)
-    if base.stated is not None and base.stated.fingerprint != measured.fingerprint:
+    stated = base.stated
+    casts = base.casts if stated is None else tuple(cast.dtype for cast in stated.casts)
+    measured = base_from_directory(
+        directory, name=base.name, revision=base.revision, casts=casts, progress=progress
+    )
+    if stated is not None and stated.fingerprints != measured.fingerprints:
         raise UsageError(
             f"{directory} is not the base model that skill.toml states",
-            expected=str(base.stated.fingerprint),
-            found=str(measured.fingerprint),
+            expected=", ".join(map(str, stated.fingerprints)),
+            found=", ".join(map(str, measured.fingerprints)),
         )
     return measured

@@ -16,6 +16,7 @@ from skillwarrant_format.fields import Fields
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import (
     BaseModel,
+    Cast,
     Composition,
     Deployment,
     Evidence,
@@ -23,6 +24,7 @@ from skillwarrant_format.manifest import (
     Skill,
     TrainingData,
 )
+from skillwarrant_format.manifest_facts import CAST_DTYPES
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.toml import only
 
@@ -48,12 +50,14 @@ class NamedBase:
     Args:
         directory: where its weights are to be measured, relative to skill.toml; None where it does not say.
         stated: what it measures, where skill.toml states that instead.
+        casts: the dtypes whose casts are to be measured with it.
     """
 
     name: str
     revision: str | None = None
     directory: Path | None = None
     stated: BaseModel | None = None
+    casts: tuple[str, ...] = ()
 
 
 def read_skill(fields: Fields) -> Skill:
@@ -69,7 +73,7 @@ def read_publisher(fields: Fields) -> Publisher:
 
 def read_base(fields: Fields, directory: Path) -> NamedBase:
     measured = ("fingerprint", "architecture", "parameters", "dtype", "quantization")
-    only(fields, "name", "revision", "directory", *measured)
+    only(fields, "name", "revision", "directory", "casts", *measured)
     if "directory" in fields and "fingerprint" in fields:
         raise FormatError(f"{fields.at('directory')} and fingerprint are both given", expected="one of them")
     if "fingerprint" not in fields and (extra := next((key for key in measured if key in fields), None)):
@@ -84,7 +88,20 @@ def read_base(fields: Fields, directory: Path) -> NamedBase:
         revision=fields.maybe("revision", fields.text),
         directory=None if place is None else directory / place,
         stated=_stated(fields) if "fingerprint" in fields else None,
+        casts=() if "fingerprint" in fields else fields.maybe("casts", _dtypes(fields)) or (),
     )
+
+
+def _dtypes(fields: Fields) -> Callable[[str], tuple[str, ...]]:
+    def read(key: str) -> tuple[str, ...]:
+        found = fields.texts(key, least=1)
+        if unknown := [dtype for dtype in found if dtype not in CAST_DTYPES]:
+            raise FormatError(
+                f"{fields.at(key)} names no dtype to cast to", expected=" or ".join(CAST_DTYPES), found=unknown[0]
+            )
+        return found
+
+    return read
 
 
 def _stated(fields: Fields) -> BaseModel:
@@ -96,7 +113,15 @@ def _stated(fields: Fields) -> BaseModel:
         dtype=fields.text("dtype", pattern=LABEL),
         quantization=fields.maybe("quantization", fields.text),
         fingerprint=_in_place(fields, "fingerprint", Fingerprint.from_text),
+        casts=tuple(_stated_cast(item) for item in fields.maybe("casts", fields.objects) or ()),
     )
+
+
+def _stated_cast(fields: Fields) -> Cast:
+    only(fields, "dtype", "kind", "fingerprint")
+    fingerprint = _in_place(fields, "fingerprint", Fingerprint.from_text)
+    named = {key: fields.value(key) for key in ("dtype", "kind")}
+    return Cast.parse(Fields({**named, "fingerprint": fingerprint.to_json()}, fields.path))
 
 
 def read_deployment(fields: Fields) -> Deployment:

@@ -1,7 +1,6 @@
 """The fingerprint of a base model from its files: safetensors only, sharded or not, without torch.
 
-The same answer as measuring the loaded model gives, or a refusal that says to measure that. With `cast`, what the
-model measures after `model.to(dtype)`.
+The same answer as measuring the loaded model gives, or a refusal that says to measure that.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from skillwarrant_format.base_facts import BaseFacts, most_common_dtype, quantization_of
 from skillwarrant_format.casts import Caster
@@ -18,65 +16,71 @@ from skillwarrant_format.errors import FormatError, Unavailable, UsageError
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.fingerprint import Fingerprint, TensorDigest, root
 from skillwarrant_format.hashing import Progress, Source, hash_all
+from skillwarrant_format.manifest_facts import Cast
 from skillwarrant_format.model_names import Whole, in_memory
 from skillwarrant_format.safetensors import DTYPE_BITS
 from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_format.ties import canonical, refuse_unknown_ties
 from skillwarrant_format.weight_files import Placed, Shard, open_shards, read_document
 
-__all__ = ["DirectoryFingerprint", "fingerprint_directory"]
+__all__ = ["DirectoryFingerprint", "cast_directory", "fingerprint_directory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryFingerprint:
-    """A measured directory.
-
-    Args:
-        fingerprint: what is compared.
-        tensors: what it is the root of, sorted by name.
-        facts: what config.json says.
-        cast: None for the reference; for a cast, whether casting back gives every bit of it again.
-    """
+    """A measured directory: its fingerprint, the tensors that it is the root of, and what config.json says."""
 
     fingerprint: Fingerprint
     tensors: tuple[TensorDigest, ...]
     facts: BaseFacts
-    cast: Literal["exact", "rounded"] | None = None
 
 
-def fingerprint_directory(
-    directory: Path | str, progress: Progress | None = None, *, cast: str | None = None
-) -> DirectoryFingerprint:
+def fingerprint_directory(directory: Path | str, progress: Progress | None = None) -> DirectoryFingerprint:
     """Measure a model's directory, on two threads.
 
     Args:
         directory: as `model.save_pretrained` or a download of the Hub leaves it.
         progress: told (bytes hashed, bytes in total).
-        cast: measure it as it would be after a cast to this dtype: `bfloat16`, `float16` or `float32`.
 
     Raises:
-        UsageError: there is no such directory, or the cast changes nothing.
+        UsageError: there is no such directory.
         FormatError: no safetensors weights, files that contradict each other, a file that changed meanwhile, or a
             model whose tensors in memory cannot be told from its files.
-        Unavailable: the system would not let us read, or a cast is asked for without numpy.
+        Unavailable: the system would not let us read.
     """
-    path = Path(directory)
+    config, tensors = _read(Path(directory), None, progress)
+    return DirectoryFingerprint(fingerprint=root(tensors), tensors=tensors, facts=_facts(config, tensors))
+
+
+def cast_directory(directory: Path | str, dtype: str, progress: Progress | None = None) -> Cast:
+    """What a model measures after `model.to(dtype)`, from its files.
+
+    Args:
+        dtype: `bfloat16`, `float16` or `float32`.
+        progress: told (bytes hashed, bytes in total).
+
+    Raises:
+        UsageError: as `fingerprint_directory`, another dtype, or a cast that changes nothing.
+        FormatError: as `fingerprint_directory`, or weights that cannot be cast reproducibly.
+        Unavailable: as `fingerprint_directory`, or numpy is not installed.
+    """
+    caster = Caster(dtype)
+    _, tensors = _read(Path(directory), caster, progress)
+    return Cast(dtype=dtype, kind=caster.kind, fingerprint=root(tensors))
+
+
+def _read(
+    path: Path, caster: Caster | None, progress: Progress | None
+) -> tuple[JsonObject, tuple[TensorDigest, ...]]:
     if not path.is_dir():
         raise UsageError("there is no such directory", expected="a model's directory", found=str(path))
-    caster = None if cast is None else Caster(cast)
     try:
         with ExitStack() as stack:
             shards = open_shards(path, stack)
             config = read_document(path / "config.json")
-            tensors = _measure(config, shards, caster, progress)
+            return config, _measure(config, shards, caster, progress)
     except OSError as error:
         raise Unavailable("the model's files could not be read", found=str(error)) from error
-    return DirectoryFingerprint(
-        fingerprint=root(tensors),
-        tensors=tensors,
-        facts=_facts(config, tensors),
-        cast=None if caster is None else caster.kind,
-    )
 
 
 def _measure(

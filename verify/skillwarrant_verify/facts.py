@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
@@ -30,6 +31,17 @@ class AuthorisedBase:
 
     base: BaseModel
     form: str = ""
+
+    @classmethod
+    def find(cls, bases: Iterable[BaseModel], measured: Fingerprint) -> Self | None:
+        """The one that measures so, if there is one."""
+        for base in bases:
+            if base.fingerprint == measured:
+                return cls(base=base)
+            for cast in base.casts:
+                if cast.fingerprint == measured:
+                    return cls(base=base, form=f"cast to {cast.dtype}, {cast.kind}")
+        return None
 
     @property
     def name(self) -> str:
@@ -107,13 +119,7 @@ class Facts:
 
     def authorised_base(self) -> AuthorisedBase | None:
         """The manifest's entry for the measured base, if there is one, and the form that it measures as."""
-        for base in self.verified.manifest.base_models:
-            if base.fingerprint == self.base:
-                return AuthorisedBase(base=base)
-            for cast in base.casts:
-                if cast.fingerprint == self.base:
-                    return AuthorisedBase(base=base, form=f"cast to {cast.dtype}, {cast.kind}")
-        return None
+        return None if self.base is None else AuthorisedBase.find(self.verified.manifest.base_models, self.base)
 
 
 def _exact(weight: float | None) -> str | None:

@@ -10,6 +10,7 @@ import click
 
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import json_option
+from skillwarrant_format.errors import UsageError
 
 if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonValue
@@ -23,13 +24,21 @@ FIELDS: Final = {
     "dtype": "of most of them, by torch's name",
     "architecture": "of a base model: the class that runs it",
     "quantization": "of a quantised base model: the method",
+    "casts": "with --cast: `dtype`, `kind` (`exact` or `rounded`) and `fingerprint` of each",
 }
 
 
 @click.command("fingerprint")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--cast",
+    "casts",
+    metavar="DTYPE",
+    multiple=True,
+    help="Of a base model: also what it measures once it is cast to bfloat16, float16 or float32.",
+)
 @json_option
-def command(directory: Path, as_json: bool) -> None:
+def command(directory: Path, casts: tuple[str, ...], as_json: bool) -> None:
     """Measure the weights of a model or an adapter.
 
     Prints what a skill.toml states of a base, ready to be pasted; `fingerprint` is also what a policy's [[bases]]
@@ -37,10 +46,29 @@ def command(directory: Path, as_json: bool) -> None:
     """
     from skillwarrant_format.adapter_files import CONFIG_NAME
 
+    is_adapter = (directory / CONFIG_NAME).exists()
+    if is_adapter and casts:
+        raise UsageError("an adapter is not cast", expected="a base model with --cast")
     with progress.hashing("measuring") as callback:
-        measured = (_adapter if (directory / CONFIG_NAME).exists() else _base)(directory, callback)
-    lines = (f"{name} = {json.dumps(value)}" for name, value in measured.items())
+        measured = _adapter(directory, callback) if is_adapter else _base(directory, callback)
+    found = [_cast(directory, dtype) for dtype in casts]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in measured.items()]
+    if found:
+        measured["casts"] = found
+        lines += ["casts = [", *(f"    {_inline(cast)}," for cast in found), "]"]
     output.answer("\n".join(lines), measured, code="measured", as_json=as_json)
+
+
+def _cast(directory: Path, dtype: str) -> dict[str, str]:
+    from skillwarrant_format.base_directory import cast_directory
+
+    with progress.hashing(f"measuring it as {dtype}") as callback:
+        cast = cast_directory(directory, dtype, callback)
+    return {"dtype": cast.dtype, "kind": cast.kind, "fingerprint": str(cast.fingerprint)}
+
+
+def _inline(cast: dict[str, str]) -> str:
+    return "{ " + ", ".join(f"{name} = {json.dumps(value)}" for name, value in cast.items()) + " }"
 
 
 def _base(directory: Path, callback: progress.Callback | None) -> dict[str, JsonValue]:

@@ -81,6 +81,7 @@ def _rows(found: ReadBundle) -> Rows:
     for number, base in enumerate(manifest.base_models):
         yield ("" if number else "for base"), _base(base)
         yield "", str(base.fingerprint)
+        yield from (("", f"cast to {cast.dtype}, {cast.kind}: {cast.fingerprint}") for cast in base.casts)
     yield from _deployment(manifest.deployment)
     yield from _limits(manifest)
     yield from _files(found)

@@ -187,5 +187,6 @@ def _rows(read: ReadBundle, path: Path) -> Iterator[tuple[str, str]]:
     yield "files", str(len(read.statement.subjects))
     for number, base in enumerate(read.manifest.base_models):
         yield ("" if number else "for base"), f"{base.name} ({base.fingerprint.digest.short}…)"
+        yield from (("", f"  cast to {cast.dtype}, {cast.kind}") for cast in base.casts)
     yield "log entry", f"{read.bundle.entry.index} of {read.bundle.entry.origin}"
     yield "bundle", str(path)

@@ -18,9 +18,9 @@ from skillwarrant_format.fields import format_time
 if TYPE_CHECKING:
     from skillwarrant_cli.demand import Demand, Given, Judgement
     from skillwarrant_format.fingerprint import Fingerprint
-    from skillwarrant_format.manifest import BaseModel
     from skillwarrant_format.strict_json import JsonObject
     from skillwarrant_verify.context import Context
+    from skillwarrant_verify.facts import AuthorisedBase
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -32,7 +32,7 @@ FIELDS: Final = {
     "signedAt": "the earliest proven time of the signature",
     "log": "`origin`, `logId`, `index`, `integratedTime` of the entry",
     "files": "the signed files: `name` and `digest`",
-    "base": "the manifest's entry for the base that was given, or null",
+    "base": "the manifest's entry for the base that was given, and its `form` (empty, or which cast), or null",
     "policy": "`name`, `revision`, `digest`, `engine`, or null where none was given",
     "trust": "`source`, `digest`, `retrievedAt` of the trust root",
     "checks": "each requirement: `code`, `outcome` (`proved`), `message`",
@@ -240,17 +240,18 @@ def _rows(given: Given, judgement: Judgement) -> Iterator[tuple[str, str]]:
     yield "signed at", format_time(verified.signed_at)
     yield "log entry", f"{verified.log.index} of {verified.log.origin}"
     yield "files", f"{len(verified.statement.subjects)}, all as signed"
-    if base := _base(given):
-        yield "base", f"{base.name} ({base.fingerprint.digest.short}…)"
+    if given.base is not None and (base := _base(given)):
+        yield "base", f"{base} ({given.base.digest.short}…)"
     if judgement.policy is not None:
         used = judgement.policy
         yield "policy", f"{used.name} revision {used.revision}: all {len(judgement.checked)} requirements proved"
     yield "trust root", f"{verified.trust.source}, retrieved {format_time(verified.trust.retrieved_at)}"
 
 
-def _base(given: Given) -> BaseModel | None:
-    bases = given.verified.manifest.base_models
-    return next((base for base in bases if base.fingerprint == given.base), None)
+def _base(given: Given) -> AuthorisedBase | None:
+    from skillwarrant_verify.facts import AuthorisedBase
+
+    return None if given.base is None else AuthorisedBase.find(given.verified.manifest.base_models, given.base)
 
 
 def _fields(given: Given, judgement: Judgement) -> JsonObject:
@@ -262,7 +263,7 @@ def _fields(given: Given, judgement: Judgement) -> JsonObject:
         "signedAt": format_time(verified.signed_at),
         "log": verified.log.to_json(),
         "files": [subject.to_json() for subject in verified.statement.subjects],
-        "base": None if base is None else base.to_json(),
+        "base": None if base is None else {**base.base.to_json(), "form": base.form},
         "policy": None if judgement.policy is None else judgement.policy.to_json(),
         "trust": verified.trust.to_json(),
         "checks": [finding.check().to_json() for finding in judgement.checked],
