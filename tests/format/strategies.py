@@ -19,6 +19,7 @@ from skillwarrant_format.limits import MAX_JSON_INTEGER
 from skillwarrant_format.manifest import (
     AdapterFacts,
     BaseModel,
+    Cast,
     Composition,
     Deployment,
     Evidence,
@@ -27,6 +28,7 @@ from skillwarrant_format.manifest import (
     SkillManifest,
     TrainingData,
 )
+from skillwarrant_format.manifest_facts import CAST_DTYPES, CAST_KINDS
 from skillwarrant_format.names import LABEL, PACKAGE, SEMVER, SKILL_NAME, SKILL_PATTERN, VERSION_RANGE
 from skillwarrant_format.observation import (
     BaseSeen,
@@ -125,6 +127,15 @@ def deployments(draw: st.DrawFn) -> Deployment:
     )
 
 
+casts = st.builds(
+    Cast, dtype=st.sampled_from(CAST_DTYPES), kind=st.sampled_from(CAST_KINDS), fingerprint=fingerprints
+)
+
+
+def is_distinct(found: list[Any]) -> bool:
+    return len(set(found)) == len(found)
+
+
 manifests = st.builds(
     SkillManifest,
     skill=st.builds(Skill, name=skill_names, version=versions, description=paragraphs),
@@ -153,10 +164,11 @@ manifests = st.builds(
             fingerprint=fingerprints,
             revision=optional(texts),
             quantization=optional(texts),
+            casts=tuples_of(casts, unique_by=lambda cast: cast.dtype),
         ),
         least=1,
         unique_by=lambda base: base.fingerprint,
-    ),
+    ).filter(lambda bases: is_distinct([one for base in bases for one in base.fingerprints])),
     deployment=deployments(),
     policy_class=labels,
     composition=st.builds(

@@ -302,6 +302,38 @@ def test_two_base_models_with_one_fingerprint_are_refused_whatever_they_are_call
     assert len(parse(predicate("baseModels", [base, other])).base_models) == 2
 
 
+def cast(digest: Any, **changes: Any) -> dict[str, Any]:
+    return {"dtype": "float16", "kind": "rounded", "fingerprint": {"scheme": SCHEME, "digest": digest}, **changes}
+
+
+def test_a_cast_is_one_more_fingerprint_of_its_base_and_no_fingerprint_has_two_meanings() -> None:
+    base = predicate()["baseModels"][0]
+    (found,) = parse(predicate("baseModels", [{**base, "casts": [cast(ONE)]}])).base_models
+    assert [str(one) for one in found.fingerprints] == [str(found.fingerprint), f"{SCHEME}:{ONE['sha256']}"]
+    other = {**base, "name": "another", "fingerprint": {"scheme": SCHEME, "digest": ONE}}
+    for bases in (
+        [{**base, "casts": [cast(base["fingerprint"]["digest"])]}],
+        [{**base, "casts": [cast(ONE)]}, other],
+        [{**base, "casts": [cast(ONE), cast(ONE, dtype="bfloat16")]}],
+    ):
+        with pytest.raises(FormatError, match="one fingerprint twice"):
+            parse(predicate("baseModels", bases))
+
+
+def test_one_dtype_is_cast_to_once() -> None:
+    base = predicate()["baseModels"][0]
+    two = [cast(ONE), cast({"sha256": "2" * 64})]
+    with pytest.raises(FormatError, match="one dtype twice"):
+        parse(predicate("baseModels", [{**base, "casts": two}]))
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "int8"}, {"dtype": "F16"}, {"kind": "lossy"}, {"kind": None}])
+def test_a_cast_of_another_kind_is_refused(changes: dict[str, Any]) -> None:
+    base = predicate()["baseModels"][0]
+    with pytest.raises(FormatError, match="casts"):
+        parse(predicate("baseModels", [{**base, "casts": [cast(ONE, **changes)]}]))
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -125,9 +125,15 @@ def beyond_a_schema(predicate: dict[str, Any], schema: Any) -> Iterator[str]:
     deployment = predicate.get("deployment")
     if isinstance(deployment, dict) and deployment.get("notBefore", "") >= deployment.get("notAfter", "~"):
         yield "an empty time window"
-    roots = [base["fingerprint"]["digest"]["sha256"] for base in predicate.get("baseModels", ())]
+    bases = predicate.get("baseModels", ())
+    forms = [form for base in bases for form in (base, *base.get("casts", ()))]
+    roots = [form["fingerprint"]["digest"]["sha256"] for form in forms]
     if len(set(roots)) != len(roots):
         yield "one fingerprint twice"
+    for base in bases:
+        dtypes = [cast["dtype"] for cast in base.get("casts", ())]
+        if len(set(dtypes)) != len(dtypes):
+            yield "one dtype twice"
 
 
 def fold(key: str) -> str:
