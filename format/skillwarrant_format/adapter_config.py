@@ -44,6 +44,7 @@ _INITS_THAT_CHANGE_THE_BASE: Final = ("corda", "loftq", "olora", "pissa")
 _SOURCES_OF_PROMPTS: Final = ("AVERAGE_SOURCE_TASKS", "EXACT_SOURCE_TASK", "ONLY_SOURCE_SHARED")
 _INIT_OPTIONS: Final = ("init_ia3_weights", "init_lora_weights", "init_weights")
 _NO_OP_ONLY_WITH_TRUE: Final = ("C3A", "FOURIERFT")  # by default they start random
+_NO_OP_WITH_NULL: Final = ("OSF", "PREFIX_TUNING", "ROAD")
 _REGEXES: Final = ("target_modules", "exclude_modules", "feedforward_modules")
 _MAYBE_REGEXES: Final = (
     *("alpha_pattern", "block_size_pattern", "lambda_pattern", "layers_pattern", "modules_to_save"),
@@ -173,13 +174,13 @@ def _replaces_modules(raw: JsonObject) -> bool:
 
 
 def _starts_random(raw: JsonObject) -> bool:
-    """A null is a choice here. Prompts, VB-LoRA and UniLoRA cannot start otherwise: that is no hazard."""
+    """A null that stands there is a choice, and for most methods as good as false. Prompts, VB-LoRA and UniLoRA
+    cannot start otherwise: that is no hazard."""
     method = raw.get("peft_type")
-    if any(raw.get(key) is False for key in _INIT_OPTIONS):
-        return True
     if method in _NO_OP_ONLY_WITH_TRUE:
         return raw.get("init_weights") is not True
-    return method in ("ADAMSS", "HIRA") and raw.get("init_weights", True) is None
+    refused = (False,) if method in _NO_OP_WITH_NULL else (False, None)
+    return any(raw.get(key, True) in refused for key in _INIT_OPTIONS)
 
 
 def _waits_for_tokens(raw: JsonObject) -> bool:
