@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from skillwarrant_audit import Recorder, read_records
+from skillwarrant_audit import read_records
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import (
@@ -41,27 +41,7 @@ from skillwarrant_verify import Context, LoadOptions, verify_and_load
 from skillwarrant_verify import load as load_module
 from skillwarrant_verify.base import measure
 from skillwarrant_verify.trust import from_file
-from world import PRODUCTION, World, llama, logits, observed, phases, report
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    root = tmp_path_factory.mktemp("world")
-    with Devstack(root / "sigstore") as stack:
-        yield World(root, stack)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
-def untouched(model: torch.nn.Module) -> bool:
-    """Whether a model is still the plain tiny Llama, in structure and in every weight."""
-    plain = llama()
-    return [*dict(model.named_modules())] == [*dict(plain.named_modules())] and (
-        measure(model).fingerprint == measure(plain).fingerprint
-    )
+from world import PRODUCTION, Failing, World, llama, logits, observed, phases, report, untouched
 
 
 def test_a_warranted_adapter_is_loaded_as_peft_would_load_it_and_is_on_record(world: World, log: Path) -> None:
@@ -213,25 +193,11 @@ def test_without_a_place_for_the_record_nothing_is_loaded(world: World, tmp_path
     assert untouched(model)
 
 
-class Failing(Recorder):
-    """The real recorder, until the phase at which the disk fails."""
-
-    phase = ""
-
-    def record(self, observation: Any, subjects: Any) -> Any:
-        if observation.phase == self.phase:
-            raise AuditError("the log could not be written", found="No space left on device")
-        return super().record(observation, subjects)
-
-
 @pytest.mark.parametrize("phase", ["intent", "activated"])
 def test_an_activation_whose_record_fails_is_undone(world: World, log: Path, phase: str) -> None:
-    recorder = Failing.open(log)
-    assert isinstance(recorder, Failing)
-    recorder.phase = phase
     model = llama()
     with pytest.raises(AuditError):
-        world.gate(log, recorder=recorder).activate(model, world.adapter, context=PRODUCTION)
+        world.gate(log, recorder=Failing.at(phase, log)).activate(model, world.adapter, context=PRODUCTION)
     assert untouched(model)
     if phase == "intent":
         assert list(read_records(log / "observations.log")) == []

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from skillwarrant_attest import Credential, SkillToml, build, measure_bases, read_adapter, sign, write_bundle
 from skillwarrant_audit.recorder import Recorder
 from skillwarrant_audit.verify import LogReport, verify_log
 from skillwarrant_devstack import Devstack
+from skillwarrant_format.errors import AuditError
 from skillwarrant_format.observation import Observation
 from skillwarrant_verify import Context, Gate, Policy
+from skillwarrant_verify.base import measure
 from skillwarrant_verify.trust import TrustRoot, from_devstack
 
 PRODUCTION = Context(environment="production")
@@ -39,13 +41,14 @@ def llama() -> LlamaForCausalLM:
     return LlamaForCausalLM(config).eval()
 
 
-def save_lora(directory: Path, seed: int = 1) -> None:
-    """A LoRA that changes the output, as `save_pretrained` writes it."""
-    model = get_peft_model(llama(), LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
+def save_lora(directory: Path, seed: int = 1, config: PeftConfig | None = None) -> None:
+    """A LoRA, or an adapter of another method, that changes the output, as `save_pretrained` writes it."""
+    config = config or LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(llama(), config)
     torch.manual_seed(seed)  # after the model, which has a seed of its own
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_B" in name:
+            if parameter.requires_grad and "lora_A" not in name:
                 parameter.normal_(std=0.3)
     model.save_pretrained(directory, save_embedding_layers=False)
 
@@ -76,11 +79,24 @@ class World:
         return from_devstack(self.stack.trusted_root.parent)
 
     def signed(
-        self, name: str, *, environments: str = '["production"]', seed: int = 1, alone: bool = False
+        self,
+        name: str,
+        *,
+        environments: str = '["production"]',
+        seed: int = 1,
+        alone: bool = False,
+        composition: str = "",
+        config: PeftConfig | None = None,
     ) -> Path:
-        """A signed adapter."""
+        """A signed adapter.
+
+        Args:
+            alone: it may share its model with no other.
+            composition: further lines of that section of `skill.toml`.
+            config: a LoRA where none is given.
+        """
         directory = self.root / name
-        save_lora(directory, seed)
+        save_lora(directory, seed, config)
         skill = f"""
 policy_class = "general"
 [skill]
@@ -96,6 +112,7 @@ directory = "{self.base.relative_to(self.root)}"
 environments = {environments}
 [composition]
 stackable = {str(not alone).lower()}
+{composition}
 """
         adapter, toml = read_adapter(directory), SkillToml.parse(skill.encode(), directory=self.root)
         statement = build(adapter, toml, measure_bases(toml))
@@ -127,6 +144,32 @@ skills = ["acme/*"]
     def gate(self, log: Path, extra: str = "", **changes: Any) -> Gate:
         given = {"policy": self.policy(extra), "trust_root": self.trust, "recorder": Recorder.open(log), **changes}
         return Gate(**given)
+
+
+class Failing(Recorder):
+    """The real recorder, until the phase at which the disk fails."""
+
+    phase = ""
+
+    @classmethod
+    def at(cls, phase: str, log: Path) -> Failing:
+        recorder = cls.open(log)
+        assert isinstance(recorder, cls)
+        recorder.phase = phase
+        return recorder
+
+    def record(self, observation: Any, subjects: Any) -> Any:
+        if observation.phase == self.phase:
+            raise AuditError("the log could not be written", found="No space left on device")
+        return super().record(observation, subjects)
+
+
+def untouched(model: torch.nn.Module) -> bool:
+    """Whether a model is still the plain tiny Llama, in structure and in every weight."""
+    plain = llama()
+    return [*dict(model.named_modules())] == [*dict(plain.named_modules())] and (
+        measure(model).fingerprint == measure(plain).fingerprint
+    )
 
 
 def report(log: Path) -> LogReport:
