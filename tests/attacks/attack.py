@@ -30,8 +30,8 @@ class Attack:
         name: what the attacker does, in words.
         setup: makes the honest activation.
         change: does it.
-        refused_by: the `code` of the error; or of the one requirement that the policy did not find proved; several
-            with ` or ` between them, where it is left to chance which; or `NO_EFFECT`.
+        refused_by: the `code` of the error; or of the one requirement that the policy did not find proved (with a
+            space between them, of the two); several with ` or ` between them, where chance decides; or `NO_EFFECT`.
         says: a part of the error's text.
         let_in: how many of the attempts get in all the same, because they are honest (races); None for any number.
         recorded: whether the refusal is in the activation log. Where it is not, the log itself was attacked.

@@ -239,7 +239,9 @@ def _require(holds: bool, what: str) -> None:
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
-    return bytes(one.detach().contiguous().view(-1).view(torch.uint8)) == bytes(other.contiguous().view(-1).view(torch.uint8))
+    return bytes(one.detach().contiguous().view(-1).view(torch.uint8)) == bytes(
+        other.contiguous().view(-1).view(torch.uint8)
+    )
 
 
 # Mutations of JSON text and of safetensors files
@@ -251,7 +253,21 @@ _ODD: Final[list[Any]] = [
     *("LORA", "IA3", "CAUSAL_LM", "SEQ_CLS", "none", "all", "pissa", "F32", "F16", "BF16", "I8", "BOOL", "F8_E4M3"),
     *("production", "2026-11-22T00:00:00Z", "acme/x", "../x", "https://skillwarrant.dev/skill-manifest/v1"),
 ]
-_RAW: Final = (b"NaN", b"Infinity", b"1e999", b"01", b"1.0", b"9" * 400, b"'x'", b"// x", b",", b"\xef\xbb\xbf", b"\xff", b"\\ud800", b"\\u0000")
+_RAW: Final = (
+    b"NaN",
+    b"Infinity",
+    b"1e999",
+    b"01",
+    b"1.0",
+    b"9" * 400,
+    b"'x'",
+    b"// x",
+    b",",
+    b"\xef\xbb\xbf",
+    b"\xff",
+    b"\\ud800",
+    b"\\u0000",
+)
 
 
 def mutated_json(data: bytes, random: Random) -> bytes:
@@ -270,7 +286,13 @@ def mutated_json(data: bytes, random: Random) -> bytes:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    items = (
+        list(value.items())
+        if isinstance(value, dict)
+        else list(enumerate(value))
+        if isinstance(value, list)
+        else []
+    )
     for key, item in items:
         yield value, key
         yield from _places(item)
@@ -298,13 +320,19 @@ def _restructure(document: Any, random: Random) -> None:
     elif isinstance(parent[key], str):
         parent[key] = _respelled(parent[key], random)
     elif isinstance(parent[key], int | float):
-        parent[key] = random.choice([parent[key] + 1, -parent[key], parent[key] * 2, float(parent[key]), str(parent[key])])
+        parent[key] = random.choice(
+            [parent[key] + 1, -parent[key], parent[key] * 2, float(parent[key]), str(parent[key])]
+        )
 
 
 def _respelled(text: str, random: Random) -> str:
     place = random.randrange(len(text) + 1)
-    odd = random.choice(["", "_", "-", " ", ".", "/", "0", "x", "\u0430", "\u200b", "\n", "\x00", "^", "$", "|", "*"])
-    return random.choice([text.upper(), text.lower(), text[:place] + odd + text[place + random.randint(0, 1) :], text + text[:3]])
+    odd = random.choice(
+        ["", "_", "-", " ", ".", "/", "0", "x", "\u0430", "\u200b", "\n", "\x00", "^", "$", "|", "*"]
+    )
+    return random.choice(
+        [text.upper(), text.lower(), text[:place] + odd + text[place + random.randint(0, 1) :], text + text[:3]]
+    )
 
 
 def _bytes(data: bytes, random: Random) -> bytes:
@@ -341,7 +369,11 @@ def mutated_safetensors(data: bytes, random: Random) -> bytes:
         changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
         rest = bytes(changed)
     else:
-        rest = rest[: -random.randint(1, 64)] if random.random() < 0.5 else rest + random.randbytes(random.randint(1, 64))
+        rest = (
+            rest[: -random.randint(1, 64)]
+            if random.random() < 0.5
+            else rest + random.randbytes(random.randint(1, 64))
+        )
     odd = random.choice([0, 1, length - 1, length + 1, 2**31, 2**63, 2**64 - 1])
     claimed = odd if random.random() < 0.05 else len(header)
     return claimed.to_bytes(8, "little") + header + rest
@@ -358,11 +390,17 @@ def _entries(header: bytes, rest: bytes, random: Random) -> bytes:
         if choice == 0:
             document[name], document[other] = document[other], entry
         elif choice == 1:
-            entry["shape"] = random.choice([entry["shape"][::-1], [*entry["shape"], 1], [-1, -1], [0], [], [2**62, 4], [1, *entry["shape"]]])
+            entry["shape"] = random.choice(
+                [entry["shape"][::-1], [*entry["shape"], 1], [-1, -1], [0], [], [2**62, 4], [1, *entry["shape"]]]
+            )
         elif choice == 2:
-            entry["data_offsets"] = [place + random.choice([-8, -4, -1, 1, 4, 8, 2**40]) for place in entry["data_offsets"]]
+            entry["data_offsets"] = [
+                place + random.choice([-8, -4, -1, 1, 4, 8, 2**40]) for place in entry["data_offsets"]
+            ]
         elif choice == 3:
-            entry["dtype"] = random.choice(["F16", "BF16", "F64", "I32", "U32", "I8", "BOOL", "F8_E4M3", "F4", "C64"])
+            entry["dtype"] = random.choice(
+                ["F16", "BF16", "F64", "I32", "U32", "I8", "BOOL", "F8_E4M3", "F4", "C64"]
+            )
         elif choice == 4:
             document[_respelled(name, random)] = document.pop(name) if random.random() < 0.5 else entry
             break
@@ -404,7 +442,9 @@ def attack(fuzzer: Fuzzer, target: str, seed: int, numbers: range) -> Tally:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            tally.defects.append(f"--target {target} --seed {seed} --only {number}: {type(error).__name__}: {error}"[:500])
+            tally.defects.append(
+                f"--target {target} --seed {seed} --only {number}: {type(error).__name__}: {error}"[:500]
+            )
     return tally
 
 
@@ -425,12 +465,18 @@ def main() -> int:
     targets = [options.target] if options.target else list(TARGETS)
     if options.only is not None:
         with TemporaryDirectory() as room:
-            tally = attack(Fuzzer(Path(room) / "adapter"), targets[0], options.seed, range(options.only, options.only + 1))
+            tally = attack(
+                Fuzzer(Path(room) / "adapter"), targets[0], options.seed, range(options.only, options.only + 1)
+            )
         print(tally)
         return bool(tally.defects)
     started, found = time.monotonic(), {target: Tally() for target in targets}
     share = options.mutants // len(targets)
-    tasks = [(target, options.seed, range(start, min(start + 500, share))) for start in range(0, share, 500) for target in targets]
+    tasks = [
+        (target, options.seed, range(start, min(start + 500, share)))
+        for start in range(0, share, 500)
+        for target in targets
+    ]
     with ProcessPoolExecutor(options.jobs) as pool:
         for count, (task, tally) in enumerate(zip(tasks, pool.map(_work, tasks), strict=True), start=1):
             found[task[0]].add(tally)
@@ -447,10 +493,15 @@ def report(found: dict[str, Tally], seed: int, seconds: float) -> str:
     """A table of what became of them."""
     total = sum(tally.mutants for tally in found.values())
     lines = [f"{total} mutants, seed {seed}, {seconds:.0f} s", ""]
-    lines += ["| target | mutants | accepted, same meaning | accepted, its own | defects | refused |", "|---|---|---|---|---|---|"]
+    lines += [
+        "| target | mutants | accepted, same meaning | accepted, its own | defects | refused |",
+        "|---|---|---|---|---|---|",
+    ]
     for target, tally in found.items():
         codes = ", ".join(f"`{code}` {count}" for code, count in tally.refused.most_common())
-        lines.append(f"| {target} | {tally.mutants} | {tally.identical} | {tally.other} | {len(tally.defects)} | {codes} |")
+        lines.append(
+            f"| {target} | {tally.mutants} | {tally.identical} | {tally.other} | {len(tally.defects)} | {codes} |"
+        )
     return "\n".join([*lines, "", *(f"- {defect}" for tally in found.values() for defect in tally.defects), ""])
 
 

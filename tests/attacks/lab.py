@@ -186,15 +186,22 @@ class Attempt:
         """What happens between the attack and the activation: writing, signing."""
 
     def activate(self, name: str | None = None, *, adapter: Any = None, gate: Gate | None = None) -> Any:
-        """One activation: the model, or the error. What is no error of ours goes through."""
-        try:
-            return (gate or self.gate).activate(
+        """One activation."""
+        return self.answer(
+            lambda: (gate or self.gate).activate(
                 self.model,
                 adapter or self.adapter,
                 context=self.context,
                 manifest=self.manifest,
                 options=LoadOptions(adapter_name=name or self.adapter_name),
             )
+        )
+
+    @staticmethod
+    def answer(ask: Callable[[], Any]) -> Any:
+        """The model, or the error. What is no error of ours goes through."""
+        try:
+            return ask()
         except SkillwarrantError as error:
             return error
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import LoadMismatch, PolicyDenied, Unavailable, WrongBase
+from skillwarrant_format.errors import LoadMismatch, PolicyDenied, Unavailable, UsageError, WrongBase
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify import base, signature
@@ -26,6 +26,7 @@ from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Allowed
 from skillwarrant_verify.fetch import fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt, Candidate
+from skillwarrant_verify.peft_adapter import base_of
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.stack import StackItem
 
@@ -120,7 +121,15 @@ def _measured(charter: Charter, attempt: Attempt, model: Any) -> tuple[base.Meas
     register = Register.of(model)
     attempt.base = before.fingerprint
     attempt.alterations = register.unexplained(before.alterations)
-    for resident in register.present(model):
+    residents = register.present(model)
+    if residents and base_of(model) is model:
+        raise UsageError(
+            "the model carries adapters already",
+            expected="the PeftModel around it",
+            found=type(model).__name__,
+            fix="Pass the model that the gate gave when it put the first one on.",
+        )
+    for resident in residents:
         if (difference := resident.difference(model, charter.policy.measure)) is not None:
             raise LoadMismatch(
                 "an adapter on this model is not what was loaded any more",

@@ -15,7 +15,7 @@ WORDS = """\
 A publisher whom the policy trusts, and who signs what he likes: options that change the base, open further paths,
 run code or regular expressions, do not fit the weights, or are read in two ways by two readers."""
 
-BOMB = "(.*q_proj.*)*(.*q_proj.*)*$^"
+BOMB = "(((.*)*)*)*q_proj_"
 SAVED = "base_model.model.lm_head.weight"
 
 
@@ -60,6 +60,19 @@ hazard("a regular expression chooses the modules", "regex-targets", target_modul
 hazard("a regular expression that never ends chooses the modules", "regex-targets", target_modules=BOMB)
 hazard("a regular expression that never ends is a key of the ranks", "regex-targets", rank_pattern={BOMB: 4})
 hazard("a regular expression that never ends excludes modules", "regex-targets", exclude_modules=BOMB)
+for name, options in {
+    "the modules": {"target_modules": BOMB},
+    "the excluded modules": {"exclude_modules": BOMB},
+    "the ranks": {"rank_pattern": {BOMB: 4}},
+    "the scaling factors": {"alpha_pattern": {BOMB: 4}},
+}.items():
+    option(
+        f"a regular expression that never ends chooses {name}, and the policy allows them",
+        "format",
+        "regular expression",
+        allowed="regex-targets",
+        **options,
+    )
 hazard("bare parameters are targeted", "target-parameters", target_parameters=["q_proj.weight"])
 hazard("the adapter sleeps until it reads a trigger", "trigger-tokens", alora_invocation_tokens=[7, 7])
 hazard("a module of another library is imported", "imports-modules", megatron_config={"a": 1}, megatron_core="os")

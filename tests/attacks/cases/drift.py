@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from attack import attack
 from insider import NOW
-from lab import BOUND, Bound, Delivered
+from lab import BOUND, Bound, Delivered, Second
+from skillwarrant_verify import Policy
 from world import save_lora
 
 GROUP = "drift"
@@ -24,9 +25,11 @@ WORDS = """\
 Nobody changed the adapter: the base model, the deployment or the company is another than it was released for, or
 becomes another while the gate works."""
 
+IDP = "https://idp.acme.example"
 LOAD = "skillwarrant_verify.load.load"
 INJECT = "peft.tuners.tuners_utils.BaseTuner.inject_adapter"
-HASH = "skillwarrant_verify.base.hash_all"
+HASH = "skillwarrant_verify.measurement.hash_all"
+FOREIGN = "runtime.unaltered composition.allowed"
 
 
 def case(name: str, refused_by: str, says: str, *, setup: Any = Delivered, **options: Any) -> Any:
@@ -180,7 +183,7 @@ meanwhile(
     "while PEFT attaches the adapter, the base is written to, measured once",
     INJECT,
     write,
-    extra='measure = "once"',
+    extra='measure = "once-verified"',
 )
 
 
@@ -262,15 +265,13 @@ clock("the window begins in a second", "time.window", "does not cover now", NOW 
 # Another company
 
 
-@case("an adapter that PEFT loaded is on the model", "composition.allowed", "did not come through the gate")
+@case("an adapter that PEFT loaded is on the model", FOREIGN, "did not come through the gate")
 def _(attempt: Delivered) -> None:
     save_lora(attempt.room / "foreign", seed=9)
     attempt.model = PeftModel.from_pretrained(attempt.model, attempt.room / "foreign", adapter_name="foreign")
 
 
-@case(
-    "an adapter that was injected without a wrapper is on the model", "composition.allowed", "did not come through"
-)
+@case("an adapter that was injected without a wrapper is on the model", FOREIGN, "did not come through")
 def _(attempt: Delivered) -> None:
     inject_adapter_in_model(LoraConfig(r=2, target_modules=["k_proj"]), attempt.model, adapter_name="injected")
 
@@ -298,3 +299,71 @@ def company(name: str, says: str, *, first: bool = False) -> None:
 
 company("a skill that must be alone joins another", "must be alone")
 company("a skill joins one that must be alone", "must be alone", first=True)
+
+
+def consumer(name: str, says: str, rule: str) -> None:
+    """The consumer's own rules for who may share a model, against honest publishers who allow it."""
+
+    @case(name, "composition.limits", says, setup=Second)
+    def _(attempt: Second) -> None:
+        attempt.policy = Policy.parse(f"{attempt.lab.world.policy_text()}\n[composition]\n{rule}\n".encode())
+
+
+consumer("a second adapter comes where the policy wants one", "1", "max_active = 1")
+consumer("two adapters come that the policy keeps apart", "acme/", 'conflicts = [["acme/*", "acme/*"]]')
+consumer("a pair comes that the policy does not list", "acme/", 'allowed_pairs = [["acme/*", "globex/*"]]')
+
+
+@case("the operator is only claimed, where the policy wants a token", "operator.verified", "operator")
+def _(attempt: Delivered) -> None:
+    rule = f'require = "verified"\n[[operators.issuers]]\nissuer = "{IDP}"\naudience = "x"\nsubjects = ["bank"]'
+    attempt.policy = Policy.parse(f"{attempt.lab.world.policy_text()}\n[operators]\n{rule}\n".encode())
+    attempt.context = replace(attempt.context, operator="bank")
+
+
+def mixed(
+    name: str, says: str, weights: list[float], rule: str = "max_weight = 2.0\nmax_total_weight = 2.5"
+) -> None:
+    """Adapters that are on the model are mixed into one more."""
+
+    @case(name, "composition.weights", says, setup=Second)
+    def _(attempt: Second) -> None:
+        attempt.policy = Policy.parse(f"{attempt.lab.world.policy_text()}\n[composition]\n{rule}\n".encode())
+        other = attempt.activate()
+        assert isinstance(other, PeftModel)
+        attempt.run = lambda: [
+            attempt.answer(
+                lambda: attempt.gate.add_weighted_adapter(
+                    attempt.model, ["first", "second"], weights, "mixture", "cat", context=attempt.context
+                )
+            )
+        ]
+
+
+mixed("an adapter is mixed in with more weight than allowed", "max_weight", [0.1, 2.25])
+mixed("an adapter is taken away with more weight than allowed", "max_weight", [0.1, -2.25])
+mixed("a mixture has more weight in sum than allowed", "max_total_weight", [2.0, 1.0])
+
+
+# What changes answers and no weight
+
+
+def altered(name: str, kind: str, change: Callable[[Any], Any]) -> None:
+    @case(name, "runtime.unaltered", kind)
+    def _(attempt: Delivered) -> None:
+        change(attempt.model)
+
+
+def patched(model: Any) -> None:
+    model.lm_head.forward = model.lm_head.forward
+
+
+altered(
+    "a hook runs after a layer", "forward-hook", lambda model: model.lm_head.register_forward_hook(lambda *_: None)
+)
+altered(
+    "a hook runs before a layer",
+    "forward-hook",
+    lambda model: model.lm_head.register_forward_pre_hook(lambda *_: None),
+)
+altered("a layer's forward is another function", "patched-forward", patched)

@@ -69,8 +69,8 @@ def _(attempt: Second) -> None:
 
 @case(
     "a skill that must be alone and another one want one model at once",
-    "composition.allowed",
-    "must be alone",
+    "usage",
+    "carries adapters already",
     setup=Delivered,
     let_in=1,
 )

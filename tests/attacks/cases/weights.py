@@ -12,6 +12,8 @@ import torch
 from attack import attack
 from lab import Beside, Published
 from skillwarrant_format.adapter_files import WEIGHTS_NAME
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.fingerprint import Fingerprint
 from world import llama
 
 GROUP = "weights"
@@ -123,6 +125,12 @@ key(
     lambda tensors: (tensors.clear(), tensors.update(x=torch.ones(1))),
 )
 
+
+@case("the manifest counts other tensors than the file has", "load.mismatch", "skillwarrant-tensors")
+def _(attempt: Published) -> None:
+    attempt.declare = {"tensors_digest": Fingerprint(digest=Digest.of(b"other tensors"))}
+
+
 # Another adapter on the same model
 
 extra("a key names the first adapter on the model", f"{LAYER}.lora_A.first.weight", setup=Beside)
@@ -137,10 +145,8 @@ key("one tensor of the second adapter is missing", "lacks a tensor", lambda tens
 # Shapes
 
 
-def shaped(name: str, shape: Callable[[torch.Tensor], torch.Tensor], *, code: str = "load.mismatch") -> None:
-    says = "another shape" if code == "load.mismatch" else A
-
-    @case(name, code, says)
+def shaped(name: str, shape: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    @case(name, "load.mismatch", "another shape")
     def _(attempt: Published) -> None:
         attempt.tensors[A] = shape(attempt.tensors[A]).contiguous()
 
@@ -152,8 +158,8 @@ shaped("a matrix has one column, which would broadcast", lambda found: found[:, 
 shaped("a matrix is flattened", lambda found: found.reshape(-1))
 shaped("a matrix has a third dimension", lambda found: found.unsqueeze(-1))
 shaped("a matrix is a single number", lambda found: found[0, 0])
-shaped("a matrix has no rows", lambda found: found[:0], code="format")
-shaped("a matrix has no columns", lambda found: found[:, :0], code="format")
+shaped("a matrix has no rows", lambda found: found[:0])
+shaped("a matrix has no columns", lambda found: found[:, :0])
 
 
 @case("the two matrices of a layer change places", "load.mismatch", "another shape")
@@ -169,8 +175,8 @@ def _(attempt: Published) -> None:
 # Element types
 
 
-def typed(name: str, dtype: torch.dtype) -> None:
-    @case(f"a matrix is of {name}", "format", "lora_A")
+def typed(name: str, dtype: torch.dtype, code: str = "load.mismatch") -> None:
+    @case(f"a matrix is of {name}", code, "lora_A")
     def _(attempt: Published) -> None:
         attempt.tensors[A] = attempt.tensors[A].to(dtype)
 
@@ -179,9 +185,8 @@ typed("booleans", torch.bool)
 typed("signed bytes", torch.int8)
 typed("unsigned bytes", torch.uint8)
 typed("64-bit integers", torch.int64)
-typed("complex numbers", torch.complex64)
-typed("8-bit floats", torch.float8_e4m3fn)
-typed("64-bit floats", torch.float64)
+typed("complex numbers", torch.complex64, "format")
+typed("8-bit floats", torch.float8_e4m3fn, "format")
 
 
 def element(name: str, value: float, dtype: torch.dtype = torch.float32) -> None:
@@ -196,6 +201,12 @@ element("infinite", math.inf)
 element("negative infinity", -math.inf)
 element("NaN in bfloat16", math.nan, torch.bfloat16)
 element("infinite in float16", math.inf, torch.float16)
+
+
+@case("one weight is finite in the file and infinite on the model", "load.mismatch", "in the type that this model has")
+def _(attempt: Published) -> None:
+    attempt.tensors[B] = attempt.tensors[B].to(torch.float64)
+    attempt.tensors[B].view(-1)[-1] = 1e300
 
 
 @case("NaN is hidden by its bits: a signalling one", "format", "NaN or infinities")
