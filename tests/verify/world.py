@@ -153,8 +153,8 @@ class Failing(Recorder):
 
     @classmethod
     def at(cls, phase: str, log: Path) -> Failing:
-        recorder = cls.open(log)
-        assert isinstance(recorder, cls)
+        opened = cls.open(log)
+        recorder = opened if isinstance(opened, cls) else cls(opened._log, opened._operator)
         recorder.phase = phase
         return recorder
 

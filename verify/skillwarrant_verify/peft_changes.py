@@ -107,13 +107,17 @@ def set_active(model: PeftModel, adapter_names: Sequence[str]) -> None:
     Raises:
         LoadMismatch: PEFT does not let them.
     """
-    tuner: Any = model.base_model
     with _changing(model, "PEFT does not let these adapters act together"):
-        if len(adapter_names) == 1:
-            model.set_adapter(adapter_names[0])
-        else:
-            tuner.set_adapter(list(adapter_names))
-            model.active_adapter = adapter_names[0]  # which configuration PEFT asks; all are of one method
+        _set_active(model, adapter_names)
+
+
+def _set_active(model: PeftModel, adapter_names: Sequence[str]) -> None:
+    tuner: Any = model.base_model
+    if len(adapter_names) == 1:
+        model.set_adapter(adapter_names[0])
+    else:
+        tuner.set_adapter(list(adapter_names))
+        model.active_adapter = adapter_names[0]  # which configuration PEFT asks; all are of one method
 
 
 def check_mixable(methods: Sequence[str], combination_type: str) -> None:
@@ -180,8 +184,12 @@ def merge(model: PeftModel, adapter_names: Sequence[str], *, safe_merge: bool) -
     with _changing(model, "PEFT cannot merge these adapters"):
         if not isinstance(model.base_model, BaseTuner):
             raise NotImplementedError(f"{method_of(model, adapter_names[0])} adapters are no change of weights")
+        base = base_of(model)
+        _set_active(
+            model, adapter_names
+        )  # of modules to save, PEFT takes the active one, whichever is to be merged
         model.base_model.merge_and_unload(safe_merge=safe_merge, adapter_names=list(adapter_names))
-        return _bare(base_of(model))
+        return _bare(base)
 
 
 def take_off(model: PeftModel, adapter_name: str) -> nn.Module:
@@ -197,11 +205,12 @@ def take_off(model: PeftModel, adapter_name: str) -> nn.Module:
         if len(model.peft_config) > 1:
             model.delete_adapter(adapter_name)
             return model
-        base = base_of(model)
-        if isinstance(model.base_model, BaseTuner):
-            model.base_model.unload()
-        else:
-            model.delete_adapter(adapter_name)
+        base, tuner = base_of(model), model.base_model
+        model.delete_adapter(
+            adapter_name
+        )  # first: unloading leaves the module that is active in place of the base's
+        if isinstance(tuner, BaseTuner):
+            tuner.unload()
         return _bare(base)
 
 
