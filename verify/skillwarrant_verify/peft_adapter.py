@@ -73,9 +73,12 @@ class BaseState:
         """Look at what `base_of` gave.
 
         Raises:
-            Unavailable: the model keeps state that is no tensor, or does not show what it computes with.
+            Unavailable: the model keeps state that is no tensor, does not show what it computes with, or has packed
+                its quantised weights anew to run on this processor.
         """
         tree = BaseTree.of(base)
+        for name, module in tree.modules.values():
+            _require_as_loaded(name, module)
         tensors = {name: tensor for _, name, tensor in tree.persistent(base)}
         for name, module in tree.modules.values():
             _require_shown(name, module, tensors)
@@ -86,6 +89,19 @@ class BaseState:
             if (full := _join(name, key)) not in tensors
         }
         return cls(tensors, buffers)
+
+
+def _require_as_loaded(name: str, module: nn.Module) -> None:
+    """For processors with AVX512-BF16, bitsandbytes packs 4-bit weights anew and rounds their scales when the model
+    first runs; asking for the state would undo that in part."""
+    quantised = getattr(module._parameters.get("weight"), "quant_state", None)
+    if getattr(quantised, "packing_format_for_cpu", False):
+        raise Unavailable(
+            "bitsandbytes has rounded the base model's scales to run it on this processor",
+            expected="the weights as they were loaded",
+            found=_join(name, "weight"),
+            fix="Load it again, and set support_avx512bf16_for_cpu = False on its layers before it runs.",
+        )
 
 
 def _require_shown(name: str, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
