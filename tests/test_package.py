@@ -85,7 +85,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
     extras = [item for name, items in project["optional-dependencies"].items() if name != "dev" for item in items]
     declared = {Requirement(item).name.lower().replace("-", "_") for item in project["dependencies"] + extras}
     ours = {f"skillwarrant_{package}" for package in PACKAGES}
-    modules = {"pyjwt": "jwt"}
+    modules = {"gordon_to_regorus": "regorus", "pyjwt": "jwt"}
     known = {modules.get(name, name) for name in declared} | ours | sys.stdlib_module_names | {"_typeshed"}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
