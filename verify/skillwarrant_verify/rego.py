@@ -8,13 +8,14 @@ each evaluated by itself; where there is an `allow`, it must be true. The input 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Final, Self
 
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, PolicyError
-from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical, loads, loads_object
+from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical, loads
 from skillwarrant_verify.rego_answer import RegoAnswer, RegoFinding, answer, refusal
+from skillwarrant_verify.rego_document import encode, missing
 from skillwarrant_verify.rego_lint import Linted, RegoRule, RequiredPath, lint
 from skillwarrant_verify.rego_outline import Outline
 from skillwarrant_verify.rego_process import WorkerRefused, WorkerStopped
@@ -118,10 +119,10 @@ class RegoModules:
             FormatError: `document` or `config` is not what `strict_json` accepts.
             Unavailable: no worker can be started.
         """
-        values = (_encoded(config, "data.config"), _encoded(document, "input"))
-        missing = list(_missing(self._linted.required, {"input": document, "data": {"config": config}}))
+        values = (encode(config, "data.config"), encode(document, "input"))
+        absent = missing(self._linted.required, {"input": document, "data": {"config": config}})
         results, refusals = self._evaluated(values)
-        return answer(results, [*missing, *refusals])
+        return answer(results, [*absent, *refusals])
 
     def _evaluated(self, values: tuple[bytes, bytes]) -> tuple[list[tuple[RegoRule, JsonValue]], list[RegoFinding]]:
         try:
@@ -147,7 +148,7 @@ class RegoModules:
         Raises:
             FormatError, Unavailable: as `evaluate`.
         """
-        return run_tests(self._workers, self.tests, _encoded(config or {}, "data.config"))
+        return run_tests(self._workers, self.tests, encode(config or {}, "data.config"))
 
 
 def _value(rule: RegoRule, frame: bytes) -> JsonValue | RegoFinding:
@@ -160,34 +161,6 @@ def _value(rule: RegoRule, frame: bytes) -> JsonValue | RegoFinding:
     if value == _UNDEFINED:
         return refusal(rule, "rego.undefined", f"{rule.path} is undefined")
     return value
-
-
-def _missing(required: Sequence[RequiredPath], documents: JsonObject) -> Iterator[RegoFinding]:
-    for item in required:
-        value: JsonValue = documents
-        for part in item.path:
-            if not isinstance(value, Mapping) or part not in value:
-                yield _absent(item, "nothing")
-                break
-            value = value[part]
-        else:
-            if item.collection and (isinstance(value, str) or not isinstance(value, Mapping | Sequence)):
-                yield _absent(item, "no list and no object")
-
-
-def _absent(item: RequiredPath, found: str) -> RegoFinding:
-    name = ".".join(item.path)
-    message = f"{name} is {found}, so that what reads it may be undefined; object.get reads what may be absent"
-    return RegoFinding(code="rego.missing", message=message, rule=name, where=(item.where,))
-
-
-def _encoded(value: JsonObject, what: str) -> bytes:
-    """JSON that our strict parser reads as this very value. Four times faster than the canonical form."""
-    try:
-        data = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError, RecursionError):
-        return canonical(value)  # which says what is wrong, or can write it
-    return data if loads_object(data, what=what) == value else canonical(value)
 
 
 def _digest(files: Mapping[str, bytes]) -> Digest:

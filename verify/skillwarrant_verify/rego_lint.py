@@ -17,7 +17,7 @@ from skillwarrant_format.errors import PolicyError
 from skillwarrant_verify.rego_graph import DOCUMENTS, ROOT, TEST, TEST_ROOT, Graph, Path, Used, is_test, package_of
 from skillwarrant_verify.rego_outline import Kind, Outline, Rule
 
-__all__ = ["ALLOW", "Linted", "RegoRule", "RequiredPath", "lint"]
+__all__ = ["ALLOW", "Linted", "RegoRule", "RequiredPath", "is_entry", "lint"]
 
 ALLOW: Final = "allow"
 _ENTRY: Final = re.compile(r"(?:deny|violation|warn)(?:_[A-Za-z0-9_]+)?")
@@ -99,14 +99,15 @@ def lint(modules: Sequence[Outline], *, functions: Collection[str], fields: Coll
     )
 
 
-def _is_entry(name: str) -> bool:
+def is_entry(name: str) -> bool:
+    """Whether a rule of this name is one that decides."""
     return name == ALLOW or _ENTRY.fullmatch(name) is not None
 
 
 def _rules(graph: Graph, *, tests: bool) -> Iterator[RegoRule]:
     for package, rules in sorted(graph.packages.items()):
         for name, definitions in sorted(rules.items()):
-            if TEST.fullmatch(name) if tests else _is_entry(name):
+            if TEST.fullmatch(name) if tests else is_entry(name):
                 where = tuple(f"{module.file}:{rule.line}" for module, rule in definitions)
                 yield RegoRule(path=".".join(("data", *package, name)), where=where)
 
@@ -125,9 +126,9 @@ def _shapes(graph: Graph) -> Iterator[str]:
 
 def _objection(module: Outline, rule: Rule) -> str | None:
     first, *more = (part or "" for part in rule.name)
-    if any(map(_is_entry, more)):
+    if any(map(is_entry, more)):
         return f"would not be evaluated, give it a package of its own: package {ROOT}.NAME"
-    if _is_entry(first) and is_test(module):
+    if is_entry(first) and is_test(module):
         return "is in a test module, where nothing decides"
     kinds, complaint = _form(first)
     return complaint if kinds and (more or rule.kind not in kinds) else None
@@ -215,7 +216,7 @@ def _unread(graph: Graph) -> Iterator[str]:
         for name, definitions in rules.items():
             module, rule = definitions[0]
             readers = {False, is_test(module)}
-            if _is_entry(name) or TEST.fullmatch(name) or name == _DECISION:
+            if is_entry(name) or TEST.fullmatch(name) or name == _DECISION:
                 continue
             if any((tested, package, name) in graph.read_rules for tested in readers):
                 continue
