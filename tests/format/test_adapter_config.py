@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +173,12 @@ def test_each_hazard_is_found(changes: dict[str, Any], code: str) -> None:
 )
 def test_what_peft_writes_of_its_own_accord_is_no_hazard(changes: dict[str, Any]) -> None:
     assert parse(**changes).hazards == ()
+
+
+def test_the_page_lists_every_hazard() -> None:
+    page = Path(__file__).parents[2] / "docs/reference/manifest.md"
+    _, _, table = page.read_text().partition("| hazard | the configuration |")
+    assert re.findall(r"^\| `([a-z-]+)` \|", table.partition("\n\n")[0], flags=re.MULTILINE) == sorted(HAZARDS)
 
 
 def test_hazards_are_sorted_and_known() -> None:

@@ -110,7 +110,9 @@ def described(kind: Any, bounds: Bounds) -> str:
     parts = get_args(kind)
     if get_origin(kind) in _UNIONS:
         return " or ".join(dict.fromkeys(described(part, bounds) for part in _members(kind)))
-    if get_origin(kind) in (list, tuple, dict):
+    if get_origin(kind) is tuple:
+        return f"a list of {len(parts)}: {described(parts[0], bounds)}"
+    if get_origin(kind) in (list, dict):
         sort, most = ("an object", MAX_ITEMS) if get_origin(kind) is dict else ("a list", _most(parts[0]))
         return f"{sort} of at most {most}: {described(parts[-1], bounds)}"
     if get_origin(kind) is Literal:

@@ -29,7 +29,6 @@ _CPU_SECONDS: Final = 2  # of the trial, all patterns together
 _WALL_SECONDS: Final = 60  # only where nothing else stops it: a busy machine is no reason to refuse
 _MEMORY: Final = 512 * 1024 * 1024  # bytes
 _MALFORMED: Final = 3  # exit codes of the trial
-_FAILED: Final = 1
 _KILLED: Final = -9
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.\-]*")  # nothing to backtrack into
 _INDEX: Final = re.compile(r"(^|\.)\d+(\.|$)")
@@ -75,15 +74,15 @@ SEVERAL: Final[Mapping[str, tuple[Form, ...]]] = {
 }
 """Options whose items or keys are regular expressions. Some methods treat them in their own way."""
 
-_CHILD: Final = r"""
+_CHILD: Final = """
 import json, re, sys
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-except (ImportError, OSError, ValueError):
-    pass
 work = json.load(sys.stdin)
+try:
+    import resource, signal
+    resource.setrlimit(resource.RLIMIT_AS, (work["bytes"], work["bytes"]))
+    signal.setitimer(signal.ITIMER_PROF, work["seconds"])  # of this process's own time; it ends the process
+except (AttributeError, ImportError, OSError, ValueError):
+    pass
 for number, (how, pattern) in enumerate(work["patterns"]):
     print(number, flush=True)
     try:
@@ -93,7 +92,7 @@ for number, (how, pattern) in enumerate(work["patterns"]):
         sys.exit(3)
     for name in work["names"]:
         match(name)
-""".replace("SECONDS", str(_CPU_SECONDS)).replace("BYTES", str(_MEMORY))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,8 @@ def _replicated(config: AdapterConfig, module_names: Sequence[str]) -> Iterator[
 
 
 def _try(patterns: Sequence[Trial], names: Sequence[str]) -> None:
-    work = json.dumps({"patterns": [(trial.how, trial.pattern) for trial in patterns], "names": names})
+    forms = [(trial.how, trial.pattern) for trial in patterns]
+    work = json.dumps({"bytes": _MEMORY, "seconds": _CPU_SECONDS, "patterns": forms, "names": names})
     try:
         child = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _CHILD],
@@ -181,7 +181,7 @@ def _refusal(patterns: Sequence[Trial], code: int, said: Sequence[str]) -> Forma
     if not reached:
         return Unavailable("the trial of regular expressions could not be started", found=f"exit code {code}")
     trial = patterns[reached[-1]]
-    what = {_MALFORMED: f"is malformed ({said[-1]})", _FAILED: "takes too much memory"}.get(code, "takes too long")
+    what = f"is malformed ({said[-1]})" if code == _MALFORMED else "takes too long, or too much memory"
     return FormatError(
         f"{CONFIG_NAME}.{trial.option}: the regular expression {what}",
         expected=f"one that is tried on every module's name within {_CPU_SECONDS} s",

@@ -60,6 +60,7 @@ CORRECTED: Final[Mapping[str, Any]] = {
     "ADALORA.rank_pattern": dict[str, list[bool]] | None,
     "DEFT.alpha": float | None,
     "LN_TUNING.modules_to_save": list[str] | None,
+    "OSF.rank_pattern": dict[str, float] | None,
     "TINYLORA.init_weights": bool | Literal["uniform"],
     "adapters": NoneType,
     "alpha": float,
