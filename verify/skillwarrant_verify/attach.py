@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -19,6 +20,7 @@ from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import LoadMismatch, Unavailable, UsageError
 from skillwarrant_verify.peft_adapter import carries_adapters
 from skillwarrant_verify.peft_methods import add, is_prompt_learning, peft_config, prefix_of
+from skillwarrant_verify.placed import Keywords
 
 __all__ = ["attach_empty", "attach_started", "check_receiver", "translated"]
 
@@ -73,7 +75,7 @@ def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *
         )
 
 
-def attach_empty(model: nn.Module, config: AdapterConfig, adapter_name: str, *, is_trainable: bool) -> PeftModel:
+def attach_empty(model: nn.Module, config: AdapterConfig, keywords: Keywords) -> PeftModel:
     """Attach the layers of a plain LoRA empty: on torch's meta device, where nothing is allocated, no random number
     is drawn and nothing is initialised.
 
@@ -85,37 +87,29 @@ def attach_empty(model: nn.Module, config: AdapterConfig, adapter_name: str, *, 
         Unavailable: not enough memory.
     """
     with translated():
-        lora: Any = peft_config(config, is_trainable=is_trainable)
+        lora: Any = peft_config(config, is_trainable=keywords.is_trainable)
         # Every weight is replaced, so none needs a start value.
         start, lora.init_lora_weights = lora.init_lora_weights, False
         with torch.device("meta"):
-            target = add(model, adapter_name, lora, autocast_adapter_dtype=False, low_cpu_mem_usage=False)
+            target = add(model, lora, replace(keywords, autocast_adapter_dtype=False, low_cpu_mem_usage=False))
         lora.init_lora_weights = start
     return target
 
 
-def attach_started(
-    model: nn.Module,
-    config: AdapterConfig,
-    adapter_name: str,
-    *,
-    is_trainable: bool,
-    autocast_adapter_dtype: bool,
-    low_cpu_mem_usage: bool,
-) -> PeftModel:
+def attach_started(model: nn.Module, config: AdapterConfig, keywords: Keywords) -> PeftModel:
     """Attach an adapter's layers with the values that its method starts from, in memory.
 
     Raises:
         LoadMismatch, Unavailable: as `attach_empty`.
+        UsageError: PEFT would change the base later, where nobody looks.
     """
-    with translated(low_cpu_mem_usage=low_cpu_mem_usage):
-        return add(
-            model,
-            adapter_name,
-            peft_config(config, is_trainable=is_trainable),
-            autocast_adapter_dtype=autocast_adapter_dtype,
-            low_cpu_mem_usage=low_cpu_mem_usage,
+    if keywords.low_cpu_mem_usage and config.raw.get("kasa_config") is not None:
+        raise UsageError(
+            "with low_cpu_mem_usage, PEFT changes the base for KaSA at its first answer, and not when it loads",
+            expected="low_cpu_mem_usage=False",
         )
+    with translated(low_cpu_mem_usage=keywords.low_cpu_mem_usage):
+        return add(model, peft_config(config, is_trainable=keywords.is_trainable), keywords)
 
 
 @contextmanager

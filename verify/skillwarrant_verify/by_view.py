@@ -1,9 +1,9 @@
-"""Load a plain LoRA without a copy: empty layers, whose parameters become views of the very buffer that was hashed.
+"""Load a plain LoRA without a copy: empty layers, whose parameters become views of the buffer that was hashed.
 
-Wherever dtype, device and alignment allow, "the live weights are the signed bytes" is then a comparison of pointers;
-elsewhere every bit is compared with the cast of the signed. Nothing is allocated twice, nothing is initialised, and
-nothing of PEFT writes. It is for the options that were shown to give what PEFT gives; every other one goes through
-PEFT's own loading.
+Wherever dtype, device and alignment allow, "the live weights are the signed bytes" is then a comparison of
+pointers; elsewhere every bit is compared with the cast of the signed. Nothing is allocated twice, nothing is
+initialised, and nothing of PEFT writes. It is for the options that were shown to give what PEFT gives; every other
+one goes through PEFT's own loading.
 """
 
 from __future__ import annotations
@@ -65,13 +65,11 @@ def is_plain(config: AdapterConfig) -> bool:
         config.peft_type == "LORA"
         and any(start is known or start == known for known in _STARTS if type(start) is type(known))
         and bias == "none"
-        and not any(value not in (None, False) and value != {} and value != [] for value in given.values())
+        and all(value in (None, False, [], {}) for value in given.values())
     )
 
 
-def place_by_view(
-    model: nn.Module, config: AdapterConfig, adapter_name: str, weights: Weights, keywords: Keywords
-) -> Placed | None:
+def place_by_view(model: nn.Module, config: AdapterConfig, weights: Weights, keywords: Keywords) -> Placed | None:
     """Attach, put the signed tensors in place, and prove that they are there.
 
     Returns:
@@ -81,8 +79,8 @@ def place_by_view(
         LoadMismatch: configuration, weights and model do not belong together. The model is then half changed.
         Unavailable: not enough memory.
     """
-    target = attach_empty(model, config, adapter_name, is_trainable=keywords.is_trainable)
-    empty = adapter_tensors(target, adapter_name)
+    target = attach_empty(model, config, keywords)
+    empty = adapter_tensors(target, keywords.adapter_name)
     places = slots(
         target,
         empty,

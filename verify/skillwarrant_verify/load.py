@@ -1,7 +1,7 @@
 """Load an adapter through PEFT from verified bytes, never from a path, and prove what got onto the model.
 
     parse the configuration -> measure the file's tensors -> attach the method's layers
-        -> compare what they want with what the file has -> put the signed tensors in place -> prove that they are there
+        -> compare what they want with what the file has -> put the signed tensors in place -> prove that they are
 
 The result is that of `PeftModel.from_pretrained` with the same keywords, bit by bit, except that no random numbers
 are drawn from torch's generator, and that base weights in the file are compared and never written (PEFT's
@@ -22,6 +22,7 @@ from peft import PeftModel
 from torch import nn
 
 from skillwarrant_format.adapter_config import AdapterConfig
+from skillwarrant_format.errors import LoadMismatch
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify.attach import check_receiver
@@ -34,7 +35,7 @@ from skillwarrant_verify.placed import Keywords, Placed
 from skillwarrant_verify.rollback import Journal
 from skillwarrant_verify.seal import AdapterSeal
 from skillwarrant_verify.through_peft import place_through_peft
-from skillwarrant_verify.weights import Weights
+from skillwarrant_verify.weights import Weights, all_finite
 
 __all__ = ["Loaded", "load", "parse_config"]
 
@@ -52,13 +53,13 @@ class Loaded:
         seal: tells later whether the adapter is still this one.
     """
 
-    model: PeftModel
+    model: PeftModel = field(repr=False)
     adapter_name: str
     config: AdapterConfig
     tensors: int
     views: int
     changed_base: bool
-    seal: AdapterSeal
+    seal: AdapterSeal = field(repr=False)
     _receiver: nn.Module = field(repr=False, compare=False)
     _journal: Journal = field(repr=False, compare=False)
 
@@ -114,6 +115,7 @@ def load(
     config = parse_config(snapshot)
     weights = Weights.of(snapshot.weights, signed=signed, allow_non_finite=allow_non_finite)
     keywords = Keywords(
+        adapter_name=adapter_name,
         is_trainable=is_trainable,
         autocast_adapter_dtype=autocast_adapter_dtype,
         low_cpu_mem_usage=low_cpu_mem_usage,
@@ -124,7 +126,9 @@ def load(
         base = BaseState.of(base_of(model)).tensors if config.changes_base else {}
         journal = Journal.of(model, contents=base.values())
         try:
-            placed = _placed(model, config, adapter_name, weights, keywords, journal)
+            placed = _placed(model, config, weights, keywords, journal)
+            if not allow_non_finite:
+                _check_casts(placed)
             if not is_trainable:
                 placed.model.eval()
             seal = AdapterSeal.of(adapter_name, placed.live, {key: weights.digests[key] for key in placed.exact})
@@ -146,20 +150,27 @@ def load(
 
 
 def _placed(
-    model: nn.Module,
-    config: AdapterConfig,
-    adapter_name: str,
-    weights: Weights,
-    keywords: Keywords,
-    journal: Journal,
+    model: nn.Module, config: AdapterConfig, weights: Weights, keywords: Keywords, journal: Journal
 ) -> Placed:
     """The fast way where it is known to give the same, else PEFT's own."""
     if is_plain(config):
-        placed = place_by_view(model, config, adapter_name, weights, keywords)
+        placed = place_by_view(model, config, weights, keywords)
         if placed is not None:
             return placed
         journal.restore()
-    return place_through_peft(model, config, adapter_name, weights, keywords)
+    return place_through_peft(model, config, weights, keywords)
+
+
+def _check_casts(placed: Placed) -> None:
+    """What is finite in the file may be beyond what the model's own type can hold."""
+    for key in sorted((placed.live.keys() & placed.signed.keys()) - placed.exact):
+        if not all_finite(placed.live[key]):
+            raise LoadMismatch(
+                "a weight is NaN or infinite in the type that this model has",
+                expected="values that survive the cast",
+                found=f"{key}: {placed.live[key].dtype}",
+                fix="If the method gives it a meaning, name non-finite in the policy's allow_hazards.",
+            )
 
 
 def _replaced(before: Mapping[str, torch.Tensor], model: nn.Module) -> bool:

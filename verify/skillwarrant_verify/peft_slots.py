@@ -1,7 +1,7 @@
-"""Where each weight of a plain LoRA goes, and which dtype and device PEFT gives it: for parameters that are replaced,
-and not written to.
+"""Where each weight of a plain LoRA goes, and which dtype and device PEFT gives it: for parameters that are
+replaced, and not written to.
 
-It knows names of PEFT that are not promised to stay; tests hold each of them. It decides nothing and changes nothing.
+It knows names of PEFT that are not promised to stay; tests hold each of them. It changes nothing.
 """
 
 from __future__ import annotations

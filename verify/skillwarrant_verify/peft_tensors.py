@@ -1,6 +1,6 @@
 """The tensors that one adapter has on a model: which they are, and what a file of it must hold.
 
-It knows names of PEFT that are not promised to stay; tests hold each of them. It decides nothing and changes nothing.
+It knows names of PEFT that are not promised to stay; tests hold each of them. It changes nothing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def swapped_in(model: PeftModel, adapter_name: str) -> AbstractContextManager[No
 
 
 def whole_logits(signed: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """VB-LoRA's logits from the file's largest: weights of the chosen vectors, the last of which is what is left."""
+    """VB-LoRA's logits, of whose softmax the file has the largest terms; the last of them is what is left of 1."""
     found = {key: tensor for key, tensor in signed.items() if not key.endswith((_INDICES, _WEIGHTS))}
     for key in signed:
         if key.endswith(_INDICES):
@@ -96,7 +96,7 @@ def adapter_state(model: PeftModel, adapter_name: str) -> dict[str, torch.Tensor
 
 
 def _named(model: PeftModel, adapter_name: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of PEFT's own modules that lie under the adapter's name, whatever the base's modules are called."""
+    """The tensors of PEFT's own modules that lie under the adapter's name, whatever the base's are called."""
     for path, module in model.named_modules():
         inner = "base_model" if module is model else "model" if module is model.base_model else inner_name(module)
         if inner is not None and module is not base_of(model):

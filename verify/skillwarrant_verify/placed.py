@@ -15,6 +15,7 @@ __all__ = ["Keywords", "Placed"]
 class Keywords:
     """PEFT's own keywords of `PeftModel.from_pretrained`, as far as they make a difference."""
 
+    adapter_name: str
     is_trainable: bool
     autocast_adapter_dtype: bool
     low_cpu_mem_usage: bool

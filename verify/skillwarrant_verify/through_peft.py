@@ -37,30 +37,27 @@ from skillwarrant_verify.weights import Weights, is_memory_of, same_bits
 __all__ = ["place_through_peft"]
 
 
-def place_through_peft(
-    model: nn.Module, config: AdapterConfig, adapter_name: str, weights: Weights, keywords: Keywords
-) -> Placed:
+def place_through_peft(model: nn.Module, config: AdapterConfig, weights: Weights, keywords: Keywords) -> Placed:
     """Attach, fill and prove.
 
     Raises:
         LoadMismatch: configuration, weights and model do not belong together. The model is then half changed.
         Unavailable: not enough memory.
     """
-    casts = {"autocast_adapter_dtype": keywords.autocast_adapter_dtype}
-    low = {"low_cpu_mem_usage": keywords.low_cpu_mem_usage}
+    adapter_name, low = keywords.adapter_name, keywords.low_cpu_mem_usage
     base = BaseState.of(base_of(model)).tensors
     before = Untouched.of(model, but={id(tensor) for tensor in base.values()} if config.changes_base else ())
     others = _others(model) if config.changes_base else {}
     with undisturbed():
-        target = attach_started(model, config, adapter_name, is_trainable=keywords.is_trainable, **casts, **low)
-        with translated(**low):
+        target = attach_started(model, config, keywords)
+        with translated(low_cpu_mem_usage=low):
             wanted = adapter_tensors(target, adapter_name)
             shared = shared_with_base(target, adapter_name)
             signed = matched(target, wanted | shared, weights)
             _check_shared(before, wanted, signed)
             device = next(iter(base.values())).device
             copies = {key: tensor.to(device, copy=True) for key, tensor in signed.items()}
-            fill(target, adapter_name, copies, **casts, **low)
+            fill(target, copies, keywords)
             live = adapter_state(target, adapter_name)
             held = held_tensors(target, adapter_name) | shared_with_base(target, adapter_name)
     _check_full(live)
@@ -124,8 +121,8 @@ def _check_full(live: Mapping[str, torch.Tensor]) -> None:
 def _prove(
     live: Mapping[str, torch.Tensor], signed: Mapping[str, torch.Tensor], base_dtypes: Iterable[torch.dtype]
 ) -> None:
-    """Look at the model again: each weight must be the signed one or the cast of it, rounded at most once to a dtype
-    of the base on the way."""
+    """Look at the model again: each weight must be the signed one or the cast of it, rounded at most once to a
+    dtype of the base on the way."""
     if strange := sorted(live.keys() ^ signed.keys()):
         raise LoadMismatch("the weights on the model are not those of the file", found=strange[0])
     through = (None, *(dtype for dtype in base_dtypes if dtype.is_floating_point))

@@ -5,7 +5,7 @@ It knows the file and torch, and nothing of PEFT.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -19,8 +19,9 @@ from skillwarrant_format.fingerprint import Fingerprint, TensorDigest, of_safete
 from skillwarrant_format.hashing import Source, hash_all
 from skillwarrant_format.safetensors import Header, TensorInfo
 from skillwarrant_format.snapshot import WEIGHTS_NAME, File
+from skillwarrant_verify.tensor_bytes import chunks, code_of
 
-__all__ = ["Weights", "digests_of", "is_memory_of", "owned", "same_bits"]
+__all__ = ["Weights", "all_finite", "digests_of", "is_memory_of", "owned", "same_bits"]
 
 _DTYPES: Final = {
     "BF16": torch.bfloat16,
@@ -35,7 +36,6 @@ _DTYPES: Final = {
     "U8": torch.uint8,
 }
 """What PEFT's methods save: weights, and some of them indices."""
-_CODES: Final = {dtype: code for code, dtype in _DTYPES.items()}
 _BITS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _PART: Final = 32_768  # elements that torch sums on the calling thread: its pool stalls on a busy machine
 _ALIGNMENT: Final = 64  # bytes, as torch's allocator: kernels may round differently on other addresses
@@ -109,6 +109,11 @@ def _check_run(
             )
 
 
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Whether no element is NaN or infinite. Integers never are."""
+    return tensor.is_meta or _sums_to_finite(tensor.detach().reshape(-1)) or bool(tensor.isfinite().all())
+
+
 def _sums_to_finite(values: torch.Tensor) -> bool:
     """A sum is finite only if every term is. It may overflow too, so a no means that every element is looked at."""
     if not values.is_floating_point():
@@ -153,23 +158,17 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def digests_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, TensorDigest]:
     """What live tensors measure, on whichever device and in whatever layout they are."""
-    digests = hash_all([_source(tensor) for tensor in tensors.values()])
+    digests = hash_all([_source(tensor.detach()) for tensor in tensors.values()])
     return {name: _digest(name, tensors[name], digest) for name, digest in zip(tensors, digests, strict=True)}
 
 
 def _digest(name: str, tensor: torch.Tensor, digest: Digest) -> TensorDigest:
-    code = _CODES.get(tensor.dtype, str(tensor.dtype))
+    code = code_of(tensor.dtype) or str(tensor.dtype)
     return TensorDigest(name=name, dtype=code, shape=tuple(tensor.shape), digest=digest)
 
 
 def _source(tensor: torch.Tensor) -> Source:
-    return Source(size=tensor.numel() * tensor.element_size(), chunks=lambda: _bytes(tensor))
-
-
-def _bytes(tensor: torch.Tensor) -> Iterable[memoryview]:
-    if tensor.numel():
-        flat = _plain(tensor).cpu().reshape(-1).view(torch.uint8).numpy()
-        yield memoryview(flat)  # type: ignore[arg-type]  # numpy 2.4 hides the buffer protocol from Python < 3.12
+    return Source(size=tensor.numel() * tensor.element_size(), chunks=lambda: chunks(tensor))
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

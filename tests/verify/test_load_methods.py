@@ -1,0 +1,301 @@
+"""Every method of PEFT, loaded from verified bytes, is what `PeftModel.from_pretrained` makes of the same files.
+
+docs/reference/peft-methods.md is what is found here. After changing a case, or with another PEFT:
+SKILLWARRANT_WRITE_REFERENCE=1 python -m pytest tests/verify/test_load_methods.py
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from peft import PeftModel
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from torch import nn
+
+from catalogue import CASES, IDENTICAL, LOW, SECOND, Case, answers, base, write
+from skillwarrant_format.errors import SkillwarrantError
+from skillwarrant_format.fingerprint import Fingerprint, of_safetensors, root
+from skillwarrant_format.safetensors import Header
+from skillwarrant_format.snapshot import Snapshot
+from skillwarrant_verify.base import measure
+from skillwarrant_verify.load import Loaded, load
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "peft-methods.md"
+ROWS: dict[str, str] = {}
+
+
+def everything(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every tensor that any module holds, in state or out of it."""
+    found: dict[str, torch.Tensor] = {}
+    for path, module in model.named_modules():
+        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            found[f"{path}.{name}"] = tensor
+        for name, value in vars(module).items():
+            if isinstance(value, dict) and name not in ("_parameters", "_buffers", "_modules"):
+                held = {key: item for key, item in value.items() if isinstance(item, torch.Tensor)}
+                found.update({f"{path}.{name}[{key}]": item for key, item in held.items()})
+    return found
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape) or one.is_meta or other.is_meta:
+        return False
+    return one.detach().contiguous().numpy().tobytes() == other.detach().contiguous().numpy().tobytes()
+
+
+def assert_identical(ours: PeftModel, theirs: PeftModel, case: Case) -> None:
+    """State, flags, configuration, answers."""
+    assert type(ours) is type(theirs)
+    one, other = everything(ours), everything(theirs)
+    assert one.keys() == other.keys()
+    for key, tensor in other.items():
+        assert same_bits(one[key], tensor), key
+        assert one[key].requires_grad == tensor.requires_grad, key
+    modules = dict(theirs.named_modules())
+    assert all(module.training == modules[name].training for name, module in ours.named_modules())
+    configs = {name: vars(config) for name, config in theirs.peft_config.items()}
+    assert {name: vars(config) for name, config in ours.peft_config.items()} == configs
+    assert ours.active_adapters == theirs.active_adapters
+    assert torch.equal(answers(ours, case), answers(theirs, case))
+
+
+@dataclass(frozen=True)
+class Files:
+    """Two adapters of a case."""
+
+    first: Path
+    second: Path
+
+    @property
+    def signed(self) -> Fingerprint:
+        data = Snapshot.read(self.first).weights.data
+        return root(of_safetensors(Header.parse(data), data))
+
+
+@dataclass
+class Outcome:
+    """What became of one way of loading: the model, or why not; the other side is PEFT's own."""
+
+    case: Case
+    column: str
+    refused: Exception | None
+    theirs: Exception | None
+
+    def cell(self) -> str:
+        """Yes, or the reason, which must be in the case, and there only where it is needed."""
+        why = self.case.why.get(self.column)
+        if self.refused is None:
+            assert why is None, f"{self.case.name}: {self.column} is possible now"
+            return "yes"
+        assert isinstance(self.refused, SkillwarrantError), self.refused
+        assert why is not None, f"{self.case.name}: {self.column}: {self.refused}"
+        assert self.theirs is not None or not why.startswith("PEFT cannot"), self.refused
+        return why
+
+
+def from_pretrained(case: Case, files: Files, **keywords: Any) -> PeftModel | Exception:
+    try:
+        model = base(case)
+        torch.manual_seed(5)
+        return PeftModel.from_pretrained(model, str(files.first), **keywords)
+    except Exception as error:  # noqa: BLE001  # whatever PEFT says is the answer
+        return error
+
+
+def ours(case: Case, files: Files, **keywords: Any) -> tuple[Any, dict[str, Any], Loaded | SkillwarrantError]:
+    """Load it: the base, what it was before, and what came of it. The random numbers go on as if nothing had been
+    loaded."""
+    model = base(case)
+    was = picture(model)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    found: Loaded | SkillwarrantError
+    try:
+        found = load(model, Snapshot.read(files.first), signed=files.signed, **keywords)
+    except SkillwarrantError as error:
+        found = error
+    assert torch.equal(torch.get_rng_state(), before)
+    return model, was, found
+
+
+def picture(model: nn.Module, *, identities: bool = True) -> dict[str, Any]:
+    """Everything a base is made of."""
+    config: Any = model.config
+    return {
+        "tensors": {key: bytes(one.detach().numpy().tobytes()) for key, one in everything(model).items()},
+        "trainable": {key: one.requires_grad for key, one in everything(model).items()},
+        "same tensors": {key: id(one) for key, one in everything(model).items() if identities},
+        "modules": {name: id(module) if identities else type(module) for name, module in model.named_modules()},
+        "attributes": {name: sorted(vars(module)) for name, module in model.named_modules() if identities},
+        "hooks": [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()],
+        "config": config.to_dict(),
+    }
+
+
+def first(case: Case, files: Files) -> tuple[Outcome, Loaded | None]:
+    """As the first adapter of a model, and undone again."""
+    theirs = from_pretrained(case, files)
+    model, was, found = ours(case, files)
+    if isinstance(found, SkillwarrantError):
+        assert picture(model) == was
+        return Outcome(case, IDENTICAL, found, theirs if isinstance(theirs, Exception) else None), None
+    assert isinstance(theirs, PeftModel), theirs
+    assert found.seal.check(found.model) is None
+    assert_identical(found.model, theirs, case)
+    measured, plain = measure(base(case)), answers(base(case), case)
+    assert not torch.equal(answers(found.model, case), plain)
+    after = measure(found.model)
+    if not found.changed_base:
+        assert (after.fingerprint, after.buffers) == (measured.fingerprint, measured.buffers)
+    assert found.changed_base <= found.config.changes_base
+    found.undo()
+    assert picture(model) == was
+    assert torch.equal(answers(model, case), plain)
+    return Outcome(case, IDENTICAL, None, None), found
+
+
+def unloaded(case: Case, files: Files) -> str:
+    """What PEFT's own `unload` leaves."""
+    _, _, found = ours(case, files)
+    assert isinstance(found, Loaded)
+    if found.model.peft_config["default"].is_prompt_learning or not hasattr(found.model.base_model, "unload"):
+        return "PEFT has none"
+    left, before = picture(found.model.unload(), identities=False), picture(base(case), identities=False)
+    if all(left[what] == before[what] for what in ("tensors", "modules", "hooks")):
+        return "yes"
+    return "what it changed" if found.changed_base else "the saved modules"
+
+
+def second(case: Case, files: Files) -> Outcome:
+    """As a further adapter of the same method."""
+    theirs = from_pretrained(case, files)
+    _, _, found = ours(case, files)
+    assert isinstance(found, Loaded)
+    assert isinstance(theirs, PeftModel)
+    before, said = everything(found.model), answers(found.model, case)
+    assert torch.equal(answers(theirs, case), said)  # asked of both: OFT's coft writes its weights when it answers
+    failed = refused = None
+    try:
+        torch.manual_seed(6)
+        theirs.load_adapter(str(files.second), "other")
+    except Exception as error:  # noqa: BLE001  # whatever PEFT says is the answer
+        failed = error
+    try:
+        torch.manual_seed(6)
+        further = load(found.model, Snapshot.read(files.second), adapter_name="other")
+    except SkillwarrantError as error:
+        refused = error
+    else:
+        assert failed is None, failed
+        assert further.model is found.model
+        assert_identical(found.model, theirs, case)
+        for one in (found.model, theirs):
+            one.set_adapter("other")
+        assert_identical(found.model, theirs, case)
+        assert not torch.equal(answers(found.model, case), said)
+        found.model.set_adapter("default")
+        further.undo()
+    after = everything(found.model)
+    assert after.keys() == before.keys()
+    assert all(after[key] is before[key] for key in before)
+    assert list(found.model.peft_config) == ["default"]
+    assert torch.equal(answers(found.model, case), said)
+    return Outcome(case, SECOND, refused, failed)
+
+
+def low(case: Case, files: Files) -> Outcome:
+    """With `low_cpu_mem_usage`."""
+    theirs = from_pretrained(case, files, low_cpu_mem_usage=True)
+    model, was, found = ours(case, files, low_cpu_mem_usage=True)
+    if isinstance(found, SkillwarrantError):
+        assert picture(model) == was
+        return Outcome(case, LOW, found, theirs if isinstance(theirs, Exception) else None)
+    assert isinstance(theirs, PeftModel), theirs
+    assert_identical(found.model, theirs, case)
+    return Outcome(case, LOW, None, None)
+
+
+def row(case: Case, tmp_path: Path) -> str:
+    files = Files(write(case, tmp_path / "one", 7), write(case, tmp_path / "two", 70))
+    alone, found = first(case, files)
+    cells = [case.name, case.base, alone.cell(), "", "", "", "", ""]
+    if found is not None:
+        hazards = [*found.config.hazards, *(["changes-base"] if found.config.changes_base else [])]
+        cells[3:5] = [second(case, files).cell(), low(case, files).cell()]
+        cells[5:8] = ["yes", unloaded(case, files), ", ".join(hazards)]
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _written() -> Iterator[None]:
+    yield
+    if os.environ.get("SKILLWARRANT_WRITE_REFERENCE") and len(ROWS) == len(CASES):
+        PAGE.write_text(page([ROWS[case.name] for case in CASES]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_method_is_loaded_as_from_pretrained_loads_it(tmp_path: Path, case: Case) -> None:
+    ROWS[case.name] = row(case, tmp_path)
+    if not os.environ.get("SKILLWARRANT_WRITE_REFERENCE"):
+        assert ROWS[case.name] in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_page_tells_of_every_case_and_nothing_else() -> None:
+    found = PAGE.read_text(encoding="utf-8")
+    rows = found.removeprefix(page([]).rstrip("\n")).strip("\n").splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in rows] == [case.name for case in CASES]
+    assert found == page(rows)
+
+
+def test_every_method_of_this_peft_has_a_case() -> None:
+    """A method that PEFT adds must be looked at before it is loaded."""
+    methods = {case.edits.get("peft_type", case.method) for case in CASES}
+    assert methods == {kind.value for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+
+
+def page(rows: list[str]) -> str:
+    version = ".".join(peft.__version__.split(".")[:2])
+    return INTRODUCTION.format(version=version, methods=len(PEFT_TYPE_TO_CONFIG_MAPPING)) + "\n".join(rows) + "\n"
+
+
+INTRODUCTION = """\
+# PEFT's methods
+
+<!-- Written by tests/verify/test_load_methods.py from what it finds. -->
+
+Each of the {methods} methods of PEFT {version}, with the main options of LoRA, loaded from verified bytes in memory
+and compared with what `PeftModel.from_pretrained` makes of the same files: every tensor of the model bit by bit, in
+its state or not, what is trainable, the configuration, and the answers. The models are tiny and random, the weights
+float32 on a CPU.
+
+| column | says |
+|---|---|
+| method | PEFT's `peft_type`, and what is set |
+| base | the model it was tried on |
+| identical | the same as `from_pretrained`; the tensors on the model are the signed ones; nothing of the base changed unless the last column says so |
+| second adapter | the same as PEFT's `load_adapter` beside an adapter of that method; nothing of the first one changed |
+| `low_cpu_mem_usage` | identical with that keyword, too |
+| undo | after `Loaded.undo()`, the model is what it was, to the bit; as it is after every refusal |
+| `unload()` | whether PEFT's own `unload()` leaves the base as it was, or what it leaves behind |
+| policy must allow | hazards that its configuration has, which a policy has to name in `allow_hazards` |
+
+Where it says *refused*, PEFT would load something else than what was signed; where it says *PEFT cannot*,
+`from_pretrained` fails, too.
+
+`modules_to_save` are whole modules in place of those of the base. Prompts cannot be trained further once they are
+saved, so `is_trainable` is refused for them. What a file was made of by an older transformers, with layers that have
+other names now, is refused: PEFT would rename and fuse its weights, and they would not be the signed ones any more.
+
+| method | base | identical | second adapter | `low_cpu_mem_usage` | undo | `unload()` | policy must allow |
+|---|---|---|---|---|---|---|---|
+"""
