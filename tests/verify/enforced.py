@@ -261,6 +261,17 @@ def others(directory: str) -> dict[str, Any]:
     return {"doors": told, "sly before": free, "written": written()}
 
 
+def _add_parts(model: Any) -> None:
+    """A further adapter in one of PEFT's layers, by hand."""
+    import torch
+    from peft.tuners.lora import Linear
+
+    layer = next(module for module in model.modules() if isinstance(module, Linear))
+    layer.lora_A["new"] = torch.nn.Linear(layer.in_features, 4, bias=False)
+    layer.lora_B["new"] = torch.nn.Linear(4, layer.out_features, bias=False)
+    layer.lora_dropout["new"], layer.scaling["new"] = torch.nn.Identity(), 1.0
+
+
 def written() -> Outcomes:
     """What enforcement cannot stop, and whether measuring the base again tells."""
     import torch
@@ -278,7 +289,11 @@ def written() -> Outcomes:
         ),
         "a hook": lambda model: model.lm_head.register_forward_hook(lambda _module, _input, output: output + 1),
         "a forward": lambda model: setattr(model.lm_head, "forward", lambda value: value @ torch.zeros(64, 128)),
+        "a parametrization": lambda model: torch.nn.utils.parametrize.register_parametrization(
+            model.lm_head, "weight", torch.nn.Linear(64, 64)
+        ),
         "a class": lambda model: setattr(type(model), "forward", lambda *_args, **_options: None),
+        "what a forward calls": lambda _: setattr(torch.nn.functional, "linear", lambda *_args: None),
     }.items():
         model = base()
         before = measure(model)
@@ -380,7 +395,42 @@ def gate(directory: str) -> dict[str, Any]:
     told["pickled"] = bool(torch.equal(logits(pickle.loads(pickle.dumps(model))), logits(model)))  # noqa: S301
     model.delete_adapter("second")
     told["unloaded is the base"] = bool(torch.equal(logits(model.unload()), logits(llama())))
+    told["gate"] = _all_of_the_gate(the_gate, root)
+    told["findings"] = {
+        name: sorted({finding.code for finding in _written_on(the_gate, root, write).findings})
+        for name, write in {
+            "nothing": lambda _: None,
+            "the base": lambda model: model.base_model.model.lm_head.weight.data.add_(1),
+            "the adapter": lambda model: next(
+                parameter for name, parameter in model.named_parameters() if "lora_B.default" in name
+            ).data.add_(1),
+            "a hook": lambda model: model.register_forward_hook(lambda _module, _input, output: output),
+            "a layer's parts": _add_parts,
+        }.items()
+    }
     return told
+
+
+def _all_of_the_gate(the_gate: Any, root: Path) -> list[str]:
+    """Every operation of the gate that has PEFT do something, one after the other."""
+    from skillwarrant_verify.stack import StackItem
+    from world import PRODUCTION, llama
+
+    items = [StackItem(adapter=root / name, adapter_name=name) for name in ("adapter", "second")]
+    model = the_gate.activate_stack(llama(), items, context=PRODUCTION)
+    the_gate.add_weighted_adapter(model, ["adapter", "second"], [0.5, 0.5], "mix", "linear", context=PRODUCTION)
+    seen = sorted(model.peft_config)
+    the_gate.deactivate(model, "mix", context=PRODUCTION)
+    merged = the_gate.merge_and_unload(model, context=PRODUCTION, adapter_names=["adapter"])
+    return [*seen, type(merged).__name__]
+
+
+def _written_on(the_gate: Any, root: Path, write: Callable[[Any], object]) -> Any:
+    from world import PRODUCTION, llama
+
+    model = the_gate.activate(llama(), root / "adapter", context=PRODUCTION)
+    write(model)
+    return the_gate.check(model)
 
 
 def functions() -> dict[str, int]:

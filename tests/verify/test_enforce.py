@@ -114,14 +114,16 @@ def test_a_tuner_that_leaves_out_all_of_pefts_own_doors_works_without_enforcemen
     assert others["sly before"] == "opened"
 
 
-def test_what_is_written_past_every_door_is_found_by_measuring_but_not_a_patched_class(others: Any) -> None:
+def test_what_is_written_past_every_door_is_found_by_measuring_but_not_what_a_forward_calls(others: Any) -> None:
     assert others["written"] == {
         "load_state_dict": "measured",
         "data": "measured",
         "a module of one's own": "measured",
         "a hook": "seen",
         "a forward": "seen",
-        "a class": "unseen",
+        "a parametrization": "measured",
+        "a class": "seen",
+        "what a forward calls": "unseen",
     }
 
 
@@ -158,13 +160,27 @@ def test_importing_everything_of_ours_patches_nothing_until_enforce_is_called(ga
 
 
 def test_the_gate_loads_as_before_and_nothing_gets_in_beside_it(world: World, gate: Any) -> None:
-    told = {name: each for name, each in gate.items() if name != "functions"}
+    told = {name: each for name, each in gate.items() if name not in {"functions", "gate", "findings"}}
     past = told.pop("past the gate")
     assert past.pop("an unsigned one at the gate").startswith("ManifestMissing")
     assert set(past.values()) == {"refused"}, past
     assert told.pop("two") == ["default", "second"]
     assert set(told.values()) == {True}, told
     assert {"activated", "refused"} <= set(phases(world.root / "log"))
+
+
+def test_every_operation_of_the_gate_works(gate: Any) -> None:
+    assert gate["gate"] == ["adapter", "mix", "second", "LlamaForCausalLM"]
+
+
+def test_what_is_written_onto_a_gates_model_is_found_by_its_check(gate: Any) -> None:
+    assert gate["findings"] == {
+        "nothing": [],
+        "the base": ["base.unchanged"],
+        "the adapter": ["adapter.unchanged"],
+        "a hook": ["base.unaltered"],
+        "a layer's parts": ["adapters.known"],
+    }
 
 
 # --- a program that knows nothing of us ------------------------------------------------------------------------

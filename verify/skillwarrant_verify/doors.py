@@ -42,6 +42,11 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
         "UNet2DConditionLoadersMixin._load_ip_adapter_weights",
         "UNet2DConditionLoadersMixin.load_attn_procs",
     ),
+    "diffusers.models.controlnets.controlnet_xs": ("UNetControlNetXSModel.from_unet",),
+    "diffusers.models.unets.unet_motion_model": (
+        "UNetMotionModel.from_unet2d",
+        "UNetMotionModel.load_motion_modules",
+    ),
     "peft.auto": ("_BaseAutoPeftModel.from_pretrained",),
     "peft.mapping": ("inject_adapter_in_model",),
     "peft.mapping_func": ("get_peft_model",),
@@ -84,7 +89,7 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
 # Modules that begin so -> methods that begin so, in whichever class: doors wherever they are found.
 _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "diffusers.loaders.": ("fuse_lora", "load_ip_adapter", "load_lora_into_", "load_lora_weights"),
-    "peft.tuners.": ("inject_adapter", "update_layer"),
+    "peft.tuners.": ("inject_adapter", "load_prompt_embeddings", "update_layer"),
 }
 
 
