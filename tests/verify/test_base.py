@@ -127,6 +127,42 @@ def test_other_methods_leave_the_base_its_measure(config: peft.PeftConfig) -> No
     }
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        peft.LoraConfig(target_modules=["q_proj", "embed_tokens"], modules_to_save=["norm"]),
+        peft.IA3Config(target_modules=["k_proj"], feedforward_modules=[]),
+        peft.AdaptionPromptConfig(adapter_len=2, adapter_layers=1, task_type="CAUSAL_LM"),
+        peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"),
+        peft.PromptEncoderConfig(num_virtual_tokens=2, encoder_hidden_size=8, task_type="CAUSAL_LM"),
+        peft.PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"),
+    ],
+    ids=lambda config: config.peft_type.value,
+)
+@pytest.mark.parametrize("reuse", ["every-load", "once-verified", "sampled"])
+def test_the_base_measures_the_same_before_with_and_after_an_adapter(config: peft.PeftConfig, reuse: Any) -> None:
+    model = tiny.llama()
+    before = measure(model, reuse=reuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        attached = get_peft_model(model, config)
+    assert base_of(attached) is model
+    assert measure(attached, reuse=reuse).fingerprint == before.fingerprint
+    assert measure(attached, reuse=reuse).buffers == before.buffers
+    if config.is_adaption_prompt or config.is_prompt_learning:
+        attached.delete_adapter("default")
+    bare = attached.unload() if hasattr(attached.base_model, "unload") else model
+    assert measure(bare, reuse=reuse).fingerprint == before.fingerprint
+
+
+def test_a_move_to_the_device_where_it_is_changes_nothing_and_weights_on_no_device_are_refused() -> None:
+    model = tiny.llama()
+    before = measure(model, reuse="once-verified")
+    assert measure(model.to("cpu"), reuse="once-verified") is before
+    with pytest.raises(Unavailable, match="meta device"):
+        measure(model.to("meta"), reuse="once-verified")
+
+
 def nudge(model: Any) -> None:
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-7

@@ -19,7 +19,7 @@ __all__: list[str] = []  # importing this module registers its rules
 @proves("base.matches")
 def _base_matches(_: Policy, facts: Facts) -> Finding:
     code, path = "base.matches", "base.fingerprint"
-    bases = facts.verified.manifest.base_models
+    bases = facts.manifest.base_models
     if facts.base is None:
         return Finding(
             code=code,
@@ -57,7 +57,8 @@ def _base_allowed(policy: Policy, facts: Facts) -> Finding:
         "the policy does not allow this base model",
         path,
         expected=any_of(tuple(f"{item.name} ({item.fingerprint.digest.short}…)" for item in policy.bases)),
-        found=f"{facts.base.digest.short}…",
+        found=f"{facts.authorised_base() or 'a model'} ({facts.base.digest.short}…)",
+        fix="A cast measures otherwise than its reference: the policy names each that it allows.",
     )
 
 
