@@ -34,9 +34,7 @@ def missing(required: Sequence[RequiredPath], documents: JsonObject) -> Iterator
     for item in required:
         if found := _objection(item, documents):
             name = ".".join(item.path)
-            message = (
-                f"{name} {found}, and what reads it may then be undefined; object.get reads what may be absent"
-            )
+            message = f"{name} {found}, so what reads it may be undefined; object.get reads what may be absent"
             yield RegoFinding(code="rego.missing", message=message, rule=name, where=(item.where,))
 
 

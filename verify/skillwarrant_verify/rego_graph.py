@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from skillwarrant_verify.rego_outline import Outline, Read, Rule
 from skillwarrant_verify.rego_source import is_test_file
 
-__all__ = ["DOCUMENTS", "ROOT", "TEST", "TEST_ROOT", "Graph", "Path", "Used"]
+__all__ = ["DOCUMENTS", "ROOT", "TEST", "TEST_ROOT", "Graph", "Path", "RuleName", "Used"]
 
 ROOT: Final = "skillwarrant"
 """The package whose rules decide, with all packages below it."""
@@ -20,6 +21,8 @@ TEST: Final = re.compile(r"(?:todo_)?test_[A-Za-z0-9_]+")
 DOCUMENTS: Final = ("data", "input")
 
 Path = tuple[str, ...]
+RuleName = tuple[Path, str]
+"""A package and a name in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +62,17 @@ class Graph:
 
     def _uses(self) -> Iterator[Used]:
         for module in self.modules:
-            aliases = {item.alias: tuple(item.path) for item in module.imports if item.path[0] in DOCUMENTS}
+            local = {(bind.rule, bind.name) for bind in module.binds}
             for read in module.reads:
-                reader = module.rules[read.rule].name[0] or ""
-                tested = is_test(module) or TEST.fullmatch(reader) is not None
-                yield Used(read=read, module=module, path=self._path(module, read, aliases), in_test=tested)
+                tested = is_test(module) or TEST.fullmatch(_reader(module, read)) is not None
+                path = None if (read.rule, read.base) in local else self._path(module, read)
+                yield Used(read=read, module=module, path=path, in_test=tested)
 
-    def _path(self, module: Outline, read: Read, aliases: dict[str, Path]) -> Path | None:
+    def _path(self, module: Outline, read: Read) -> Path | None:
         package = package_of(module)
-        if read.base in aliases:
-            return (*aliases[read.base], *read.path)
+        for item in module.imports:
+            if item.alias == read.base and item.path[0] in DOCUMENTS:
+                return (*item.path, *read.path)
         if read.base in DOCUMENTS:
             return (read.base, *read.path)
         return ("data", *package, read.base, *read.path) if read.base in self.packages[package] else None
@@ -77,7 +81,7 @@ class Graph:
         """Whether a path of `data` is a package, or one begins with it."""
         return path[0] == "data" and any(package[: len(path) - 1] == path[1:] for package in self.packages)
 
-    def rule(self, path: Path) -> tuple[Path, str] | None:
+    def rule(self, path: Path) -> RuleName | None:
         """The package and the name of the rule that a path of `data` lies in."""
         for length in range(len(path) - 1, 1, -1):
             package, name = path[1:length], path[length]
@@ -86,16 +90,28 @@ class Graph:
         return None
 
     @cached_property
-    def read_rules(self) -> frozenset[tuple[bool, Path, str]]:
-        """The rules that another rule reads, with whether it is a test that reads."""
-        found = set()
-        for use in self.uses:
-            if use.path is None or use.path[0] != "data" or (rule := self.rule(use.path)) is None:
-                continue
-            reader = use.module.rules[use.read.rule].name[0]
-            if rule != (package_of(use.module), reader):
-                found.add((use.in_test, *rule))
-        return frozenset(found)
+    def edges(self) -> frozenset[tuple[RuleName, RuleName, bool]]:
+        """Which rule reads which, and whether it is a test that reads."""
+        return frozenset(
+            ((package_of(use.module), _reader(use.module, use.read)), rule, use.in_test)
+            for use in self.uses
+            if use.path is not None and use.path[0] == "data" and (rule := self.rule(use.path)) is not None
+        )
+
+    def cycle(self) -> Sequence[RuleName]:
+        """Rules that read each other in a circle; empty where there are none."""
+        sorter: TopologicalSorter[RuleName] = TopologicalSorter()
+        for reader, rule, _ in self.edges:
+            sorter.add(reader, rule)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            return tuple(error.args[1])
+        return ()
+
+
+def _reader(module: Outline, read: Read) -> str:
+    return module.rules[read.rule].name[0] or ""
 
 
 def package_of(module: Outline) -> Path:

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Final
 
 from skillwarrant_format.errors import PolicyError
@@ -25,6 +26,7 @@ _ENTRIES: Final = (ALLOW, "deny", "violation", "warn")
 _DECISION: Final = "decision"  # what an OPA server is asked for; see opa_http
 _CONFIG: Final = ("data", "config")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_PROBLEMS: Final = 20  # said at once; looking for what was meant takes time
 _PRINT: Final = "print"  # syntax, and so in no list of functions
 _OUTSIDE: Final = {
     "http.send": "ask before, and give the answer as data.config",
@@ -85,7 +87,14 @@ def lint(modules: Sequence[Outline], *, functions: Collection[str], fields: Coll
         PolicyError: naming everything that is wrong, each with its file and line.
     """
     graph = Graph(modules)
-    problems = [*_shapes(graph), *_hidden(graph, functions), *_unknown(graph, functions, fields), *_unread(graph)]
+    checks = (
+        _shapes(graph),
+        _hidden(graph, functions),
+        _unknown(graph, functions, fields),
+        _circles(graph),
+        _unread(graph),
+    )
+    problems = list(islice(chain.from_iterable(checks), _MAX_PROBLEMS))
     rules = tuple(_rules(graph, tests=False))
     if not problems and all(rule.name.startswith("warn") for rule in rules):
         problems.append(f'no rule can deny: write `deny contains "…" if …` in package {ROOT}')
@@ -210,15 +219,22 @@ def _missing(graph: Graph, path: Path, fields: Collection[str]) -> str | None:
     return f"nothing defines {name}{_meant(name, known)}"
 
 
+def _circles(graph: Graph) -> Iterator[str]:
+    """Rules without an end: the engine refuses some, and ends its process at others."""
+    if cycle := graph.cycle():
+        yield f"rules read each other in a circle: {', '.join('.'.join((*package, name)) for package, name in cycle)}"
+
+
 def _unread(graph: Graph) -> Iterator[str]:
     """Rules that nothing reads, and which are none that is evaluated: misspelt ones."""
+    read = {rule for reader, rule, in_test in graph.edges if rule != reader and not in_test}
+    read_by_tests = {rule for reader, rule, in_test in graph.edges if rule != reader and in_test}
     for package, rules in graph.packages.items():
         for name, definitions in rules.items():
             module, rule = definitions[0]
-            readers = {False, is_test(module)}
             if is_entry(name) or TEST.fullmatch(name) or name == _DECISION:
                 continue
-            if any((tested, package, name) in graph.read_rules for tested in readers):
+            if (package, name) in read or ((package, name) in read_by_tests and is_test(module)):
                 continue
             meant = _meant(name.partition("_")[0], _ENTRIES)
             if rule.kind != "function" or meant:

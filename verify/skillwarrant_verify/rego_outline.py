@@ -6,7 +6,7 @@ syntax tree is a hundred times the size of its source; what it returns is small,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Self
 
 __all__ = ["Bind", "Import", "Kind", "Outline", "Read", "Rule", "outline"]
@@ -48,8 +48,9 @@ class Read(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """A local name: a parameter, `some`, `every`, or the left side of `:=`."""
+    """A name that is local to a definition: a parameter, `some`, `every`, or the left side of `:=`."""
 
+    rule: int
     name: str
     line: int
 
@@ -150,7 +151,7 @@ class _Walk:
     def imported(self, item: Any) -> Import:
         chain = _chain(item["refr"])
         path = [str(part) for part in (chain.base, *chain.path)]
-        alias = self._name(item["as"]).name if item.get("as") else path[-1]
+        alias = self._text(item["as"]) if item.get("as") else path[-1]
         return Import(path, alias, chain.line)
 
     def rule(self, number: int, rule: Any) -> None:
@@ -198,14 +199,14 @@ class _Walk:
             self._bind([body["key"], body["value"]])
             self._collection(body["collection"])
         elif tag == "Every":
-            self.binds += [self._name(span) for span in (body["key"], body["value"]) if span]
+            self._declare(span for span in (body["key"], body["value"]) if span)
             self._collection(body["domain"])
             self._visit(body["query"])
         elif tag == "Membership":
             self._visit([body["key"], body["value"]])
             self._collection(body["collection"])
         elif tag == "SomeVars":
-            self.binds += [self._name(span) for span in body["vars"]]
+            self._declare(body["vars"])
         elif tag == "AssignExpr":
             self._bind(body["lhs"] if body["op"] == "ColEq" else [])
             self._visit([body["lhs"], body["rhs"]])
@@ -237,7 +238,10 @@ class _Walk:
         )
 
     def _bind(self, pattern: Any) -> None:
-        self.binds += [Bind(name, line) for name, line in _variables(pattern)]
+        self.binds += [Bind(self._rule, name, line) for name, line in _variables(pattern)]
 
-    def _name(self, span: Any) -> Bind:
-        return Bind(self._source[span["start"] : span["end"]].decode(), span["line"])
+    def _declare(self, spans: Iterable[Any]) -> None:
+        self.binds += [Bind(self._rule, self._text(span), span["line"]) for span in spans]
+
+    def _text(self, span: Any) -> str:
+        return self._source[span["start"] : span["end"]].decode()
