@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,11 +18,13 @@ from hypothesis import strategies as st
 
 from skillwarrant_format import weight_files
 from skillwarrant_format.base_directory import fingerprint_directory
+from skillwarrant_format.casts import Caster
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.fingerprint import Fingerprint, TensorDigest, of_safetensors, root
 from skillwarrant_format.hashing import Source, hash_all
+from skillwarrant_format.model_families import FAMILIES
 from skillwarrant_format.safetensors import DTYPE_BITS, Header
 from skillwarrant_format.ties import canonical
 
@@ -48,20 +52,6 @@ def measured(tensors: Tensors) -> list[TensorDigest]:
     ]
 
 
-def independent_root(tensors: Tensors) -> str:
-    """The docstring of `fingerprint`, implemented once more."""
-
-    def lp(data: bytes) -> bytes:
-        return struct.pack(">Q", len(data)) + data
-
-    out = lp(b"skillwarrant-tensors-v1") + struct.pack(">Q", len(tensors))
-    for name in sorted(tensors, key=str.encode):
-        dtype, shape, content = tensors[name]
-        out += lp(name.encode()) + lp(dtype.encode()) + struct.pack(f">Q{len(shape)}Q", len(shape), *shape)
-        out += hashlib.sha256(content).digest()
-    return hashlib.sha256(out).hexdigest()
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     (tmp_path / "config.json").write_text('{"architectures":["LlamaForCausalLM"],"model_type":"llama"}')
@@ -77,23 +67,121 @@ def shard(directory: Path, parts: Mapping[str, Tensors]) -> None:
     (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
 
 
-def test_the_scheme_has_one_answer_that_never_changes() -> None:
-    assert str(root(measured(MODEL))) == ("skillwarrant-tensors-v1:" + independent_root(MODEL))
-    assert root(measured(MODEL)).digest.hex == KNOWN
-
-
-KNOWN = "fe45e9dc0d0560f78b7bc29a5279229019c85eabe4b12237d0fea9e3e4703a12"
-
 names = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=12)
 tensors_of_bytes = st.dictionaries(
     names, st.binary(max_size=16).map(lambda data: ("U8", (len(data),), data)), min_size=1, max_size=8
 )
 
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "fingerprint.md").read_text(encoding="utf-8")
+SETS = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)]
+STATED = re.findall(r"^skillwarrant-tensors-v1:([0-9a-f]{64})$", PAGE, re.MULTILINE)
+
+
+class FromTheDocument:
+    """docs/reference/fingerprint.md, implemented once more, from its text alone."""
+
+    OUTPUTS = ("lm_head.weight", "lm_head.decoder.weight", "lm_head.decoder.bias",
+               "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")  # fmt: skip
+    EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+
+    def entry(self, name: str, dtype: str, shape: tuple[int, ...], data: bytes) -> bytes:
+        def lp(text: str) -> bytes:
+            return struct.pack(">Q", len(text.encode())) + text.encode()
+
+        return (
+            lp(name)
+            + lp(dtype)
+            + struct.pack(f">Q{len(shape)}Q", len(shape), *shape)
+            + hashlib.sha256(data).digest()
+        )
+
+    def root(self, tensors: Tensors) -> str:
+        head = struct.pack(">Q", 23) + b"skillwarrant-tensors-v1" + struct.pack(">Q", len(tensors))
+        entries = [self.entry(name, *tensors[name]) for name in sorted(tensors, key=str.encode)]
+        return hashlib.sha256(head + b"".join(entries)).hexdigest()
+
+    def rank(self, name: str) -> int:
+        named = [any(f".{name}".endswith(f".{one}") for one in names) for names in (self.EMBEDDINGS, self.OUTPUTS)]
+        return 2 if named[1] else int(named[0])
+
+    def base(self, tensors: Tensors) -> str:
+        kept = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if not any(tensor == other and self.rank(one) < self.rank(name) for one, other in tensors.items())
+        }
+        return self.root(kept)
+
+    def experts(self, tensors: Tensors, where: str, names: tuple[str, ...], kind: str) -> Tensors:
+        parts = [[tensors[f"{where}.{expert}.{name}.weight"] for name in names] for expert in (0, 1)]
+        rows, columns = parts[0][0][1]
+        data = b"".join(part[2] for expert in parts for part in expert)
+        return {
+            f"{where.replace('block_sparse_moe', 'mlp')}.{kind}": ("F32", (2, rows * len(names), columns), data)
+        }
+
+
+def of_document(listed: Any) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    return {one["name"]: (one["dtype"], tuple(one["shape"]), bytes.fromhex(one["data"])) for one in listed}
+
+
+def test_the_vectors_of_the_specification_are_what_an_independent_reading_of_it_gives() -> None:
+    own, (plain, mixture) = FromTheDocument(), map(of_document, SETS)
+    assert own.root(plain) == own.base(plain) == STATED[0]
+    assert own.entry("step", *plain["step"]).hex() in PAGE
+    assert own.base({**plain, "lm_head.weight": plain["model.embed_tokens.weight"]}) == STATED[0]
+    where = "model.layers.0.block_sparse_moe.experts"
+    stacked = own.experts(mixture, where, ("w1", "w3"), "gate_up_proj") | own.experts(
+        mixture, where, ("w2",), "down_proj"
+    )
+    rest = {name: tensor for name, tensor in mixture.items() if where not in name}
+    assert own.base({**rest, **stacked}) == STATED[1]
+
+
+def test_the_vectors_of_the_specification_are_what_this_product_gives(tmp_path: Path) -> None:
+    plain, mixture = map(of_document, SETS)
+    assert root(measured(plain)).digest.hex == STATED[0]
+    tied = measured({**plain, "lm_head.weight": plain["model.embed_tokens.weight"]})
+    assert root(canonical(tied)).digest.hex == STATED[0]
+    (tmp_path / "config.json").write_text('{"architectures": ["MixtralForCausalLM"], "model_type": "mixtral"}')
+    (tmp_path / "model.safetensors").write_bytes(safetensors(mixture))
+    assert fingerprint_directory(tmp_path).fingerprint.digest.hex == STATED[1]
+
+
+def test_the_casts_of_the_specification_are_what_this_product_gives() -> None:
+    found = dict(re.findall(r"^(F32|BF16|F16) +([0-9a-f]+)$", PAGE, re.MULTILINE))
+    for dtype, code in (("bfloat16", "BF16"), ("float16", "F16")):
+        chunks = Caster(dtype).chunks("F32", "w", [memoryview(bytes.fromhex(found["F32"]))])
+        assert b"".join(bytes(chunk) for chunk in chunks).hex() == found[code]
+
 
 @given(tensors_of_bytes)
-def test_any_set_of_tensors_has_the_root_that_the_documentation_says(tensors: Tensors) -> None:
-    assert root(measured(tensors)).digest.hex == independent_root(tensors)
+def test_any_set_of_tensors_has_the_root_that_the_specification_says(tensors: Tensors) -> None:
+    assert root(measured(tensors)).digest.hex == FromTheDocument().root(tensors)
     assert root(reversed(measured(tensors))) == root(measured(tensors))
+
+
+tied_names = st.sampled_from(
+    [
+        "lm_head.weight", "model.lm_head.weight", "nolm_head.weight", "shared.weight", "model.embed_tokens.weight",
+        "encoder.embed_tokens.weight", "a.decoder.embed_tokens.weight", "cls.predictions.decoder.bias",
+    ]
+)  # fmt: skip
+few_contents = st.sampled_from(
+    [("U8", (2,), b"ab"), ("U8", (2,), b"cd"), ("I8", (2,), b"ab"), ("U8", (1, 2), b"ab")]
+)
+
+
+@given(st.dictionaries(tied_names, few_contents, min_size=1))
+def test_any_ties_are_counted_as_the_specification_says(tensors: Tensors) -> None:
+    assert root(canonical(measured(tensors))).digest.hex == FromTheDocument().base(tensors)
+
+
+def test_every_family_and_refusal_of_the_reader_is_in_the_specification() -> None:
+    for name, family in FAMILIES.items():
+        assert f"`{name}`" in PAGE
+        if family.prefix:
+            assert f"`{family.prefix}`" in PAGE
 
 
 @given(tensors_of_bytes, tensors_of_bytes)
