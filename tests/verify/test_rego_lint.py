@@ -304,7 +304,7 @@ def test_too_many_files_and_bytes_are_refused() -> None:
 @pytest.mark.parametrize("pair", ["[]", "{}", "()"])
 def test_brackets_are_counted_before_the_parser_sees_them(pair: str) -> None:
     deep = "package skillwarrant\ndeny contains " + pair[0] * (MAX_DEPTH + 1) + "1" + pair[1] * (MAX_DEPTH + 1)
-    with pytest.raises(PolicyError, match="a.rego:2 is nested too deeply"):
+    with pytest.raises(PolicyError, match=r"a\.rego:2 is nested too deeply"):
         read_sources({"a.rego": deep.encode()})
     read_sources({"a.rego": deep.replace(pair[0], "", 1).encode()})
 

@@ -222,7 +222,8 @@ def _missing(graph: Graph, path: Path, fields: Collection[str]) -> str | None:
 def _circles(graph: Graph) -> Iterator[str]:
     """Rules without an end: the engine refuses some, and ends its process at others."""
     if cycle := graph.cycle():
-        yield f"rules read each other in a circle: {', '.join('.'.join((*package, name)) for package, name in cycle)}"
+        names = [".".join((*package, name)) for package, name in cycle]
+        yield f"rules read each other in a circle: {', '.join(names)}"
 
 
 def _unread(graph: Graph) -> Iterator[str]:
