@@ -50,7 +50,8 @@ def test_a_message_may_bring_its_own_code_and_details() -> None:
 
 def test_each_form_of_rule_is_evaluated_by_itself() -> None:
     source = {
-        "a.rego": 'deny contains "1"\ndeny_a contains "2"\nviolation contains "3"\nwarn contains "4"\nwarn_b contains "5"',
+        "a.rego": 'deny contains "1"\ndeny_a contains "2"\nviolation contains "3"',
+        "aa.rego": 'warn contains "4"\nwarn_b contains "5"',
         "b.rego": 'package skillwarrant.b.c\ndeny contains "6"\nviolation_x contains {"msg": "7"}',
     }
     found = judged(source)
@@ -213,8 +214,8 @@ def test_an_answer_is_no_truth_value_and_never_of_nothing() -> None:
     ],
 )
 def test_what_is_not_there_denies_by_its_path(body: str, document: Mapping[str, Any]) -> None:
-    helpers = 'helper if input.now == "x"\nlookup(x) if x.a == 1\n'
-    found = judged(f'{helpers}deny contains "no" if {{ lookup({{}}); helper; {body} }}', {"now": "x", **document})
+    helpers = 'helper if input.now == "x"\nlookup(x) if x.a == 1\nwarn contains "y" if { helper; lookup({}) }\n'
+    found = judged(f'{helpers}deny contains "no" if {{ {body} }}', document)
     missing = [finding for finding in found.denials if finding.code == "rego.missing"]
     assert missing
     assert missing[0].where[0].startswith("policy.rego:")
@@ -241,7 +242,6 @@ def test_every_of_nothing_is_true_so_allow_needs_a_count() -> None:
         'to_number("a") > 1',
         'semver.compare("1.0", "1.0.0") > 0',
         'json.unmarshal("nope")',
-        'time.parse_rfc3339_ns("yesterday") > 0',
         "count(input.now) > 1",
         'sprintf("%d", ["a", "b"])',
         'regex.match("(", "a")',
@@ -334,7 +334,7 @@ def test_depth_is_refused_before_the_engine() -> None:
         encode({"now": deep}, "input")
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.recursive(
         st.none()
