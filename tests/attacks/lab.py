@@ -11,6 +11,7 @@ import shutil
 import unittest.mock
 from collections.abc import Callable
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -26,7 +27,7 @@ from safetensors.torch import save as save_tensors
 import insider
 from builders import IDENTITY, ISSUER
 from insider import Insider
-from skillwarrant_attest import Credential, read_adapter, sign
+from skillwarrant_attest import read_adapter
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.adapter_files import CONFIG_NAME, WEIGHTS_NAME
 from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
@@ -97,6 +98,13 @@ class Lab:
         """The answers of the base model with the honest adapter, as PEFT loads it."""
         return logits(PeftModel.from_pretrained(llama(), self.adapter))
 
+    def policy(self, identity: str, *, extra: str = "", rule: str = "", environments: str = "") -> Policy:
+        """A policy that trusts one publisher; `extra` goes to its top, `rule` to its end."""
+        head = self.world.policy_text(extra).partition("[[publishers]]")[0]
+        lines = f'issuer = "{ISSUER}"\nidentity = "{identity}"\nskills = ["acme/*"]\n'
+        text = f"{head}[[publishers]]\n{lines}{rule}\n"
+        return Policy.parse(text.replace('["production"]', environments or '["production"]').encode())
+
     def other(self, name: str, **options: Any) -> Path:
         """Another signed adapter, made once."""
         return self.root / name if (self.root / name).exists() else self.world.signed(name, **options)
@@ -104,10 +112,13 @@ class Lab:
     def copy(self, to: Path) -> Path:
         return Path(shutil.copytree(self.adapter, to))
 
-    def sign(self, statement: Statement) -> bytes:
-        """Sign as the publisher's own release workflow, through the running Sigstore instance."""
-        credential = Credential.from_token(self.stack.ci_token())
-        return sign(statement, credential=credential, trust_config=self.stack.trust_config)
+    @cached_property
+    def _model(self) -> Any:
+        return llama()
+
+    def model(self) -> Any:
+        """The base model, new."""
+        return deepcopy(self._model)
 
 
 class Attempt:
@@ -132,7 +143,7 @@ class Attempt:
         self.log = room / "log"
         self.adapter: Any = None
         self.manifest: Any = None
-        self.model: Any = llama()
+        self.model: Any = lab.model()
         self.context = PRODUCTION
         self.adapter_name = "default"
         self.extra = ""
@@ -178,8 +189,12 @@ class Attempt:
         """Made when it is first used, from the attributes as they are then."""
         return self.new_gate()
 
+    def trusting(self) -> Policy:
+        """The policy, where no other is set: one that trusts the publisher."""
+        return self.lab.world.policy(self.extra)
+
     def new_gate(self, policy: Policy | None = None) -> Gate:
-        policy = policy or self.policy or self.lab.world.policy(self.extra)
+        policy = policy or self.policy or self.trusting()
         return self.lab.world.gate(self.log, policy=policy, trust_root=self.trust, clock=self.clock)
 
     def prepare(self) -> None:
@@ -239,7 +254,9 @@ class Second(Delivered):
 
 
 class Published(Attempt):
-    """A malicious publisher, trusted by the policy: the attack is in the files before they are signed.
+    """A malicious publisher, trusted by the policy: the attack is in the files before he signs them.
+
+    Signed with an instance's own keys and not through its services, which is the same to a verifier, and faster.
 
     Attributes:
         config: `adapter_config.json` as an object; `raw_config` in its place, where it is set.
@@ -258,6 +275,11 @@ class Published(Attempt):
         self.raw_weights: bytes | None = None
         self.declare: dict[str, Any] = {}
         self.change: Callable[[SkillManifest], SkillManifest] = lambda manifest: manifest
+        self.trust = lab.insider.trust()
+        self.when = lambda: insider.NOW
+
+    def trusting(self) -> Policy:
+        return self.lab.policy(IDENTITY, extra=self.extra)
 
     def prepare(self) -> None:
         weights = save_tensors(self.tensors, {"format": "pt"}) if self.raw_weights is None else self.raw_weights
@@ -265,7 +287,8 @@ class Published(Attempt):
         self.adapter.mkdir()
         for name, data in {**self.files, CONFIG_NAME: config, WEIGHTS_NAME: weights}.items():
             (self.adapter / name).write_bytes(data)
-        (self.adapter / BUNDLE_NAME).write_bytes(self.lab.sign(self._statement()))
+        bundle = self.lab.insider.bundle(self._statement().raw)
+        (self.adapter / BUNDLE_NAME).write_bytes(insider.raw(bundle))
 
     def _statement(self) -> Statement:
         """As the signer makes it; where the signer would refuse the files, written by hand."""
@@ -296,6 +319,7 @@ class Forged(Attempt):
         files: of the adapter.
         payload: what is signed.
         options: of `Insider.bundle` (`version`, `stamped`, `at`, `payload_type`).
+        rule: further lines of the policy's rule for this publisher, and after it.
         certificate: of `Insider.certificate`.
         forge: a last change of the bundle's JSON.
         root: the trusted root's JSON.
@@ -312,18 +336,15 @@ class Forged(Attempt):
         self.files = dict(lab.files)
         self.payload: bytes = lab.statement.raw
         self.options: dict[str, Any] = {"version": self.version}
+        self.rule = ""
         self.certificate: dict[str, Any] = {"names": [self.name(self.signer)]}
         self.forge: Callable[[dict[str, Any]], Any] = lambda bundle: bundle
         self.root = lab.insider.root()
         self.max_age: timedelta | None = None
         self.when = lambda: insider.NOW
-        self.policy = self.trusting()
 
-    def trusting(self, *, extra: str = "", rule: str = "", text: str = "") -> Policy:
-        """A policy that trusts one publisher; `extra` goes to its top, `rule` to its end."""
-        head = (text or self.lab.world.policy_text(extra)).partition("[[publishers]]")[0]
-        lines = f'issuer = "{ISSUER}"\nidentity = "{self.identity}"\nskills = ["acme/*"]\n'
-        return Policy.parse(f"{head}[[publishers]]\n{lines}{rule}\n".encode())
+    def trusting(self) -> Policy:
+        return self.lab.policy(self.identity, extra=self.extra, rule=self.rule)
 
     def name(self, identity: str) -> x509.GeneralName:
         """A subject alternative name of the kind that Fulcio makes for this identity."""
@@ -382,8 +403,6 @@ class Bound(Forged):
     def __init__(self, lab: Lab, room: Path) -> None:
         super().__init__(lab, room)
         self.context = BOUND
-        text = lab.world.policy_text().replace('["production"]', '["production", "staging"]')
-        self.policy = self.trusting(text=text)
         begin, end = insider.NOW - timedelta(hours=1), insider.NOW + timedelta(days=10)
         deployment = {
             "environments": ["production"],
@@ -394,6 +413,9 @@ class Bound(Forged):
             "notAfter": format_time(end),
         }
         self.predicate(deployment=deployment)
+
+    def trusting(self) -> Policy:
+        return self.lab.policy(self.identity, environments='["production", "staging"]')
 
 
 SETUPS: Final[tuple[type[Attempt], ...]] = (

@@ -597,19 +597,18 @@ field(
     "the base has a name that this publisher may not use", "publisher.trusted", "may not vouch for this base model"
 )
 def _(attempt: Forged) -> None:
-    attempt.policy = attempt.trusting(rule='base_models = ["acme/other-*"]')
+    attempt.rule = 'base_models = ["acme/other-*"]'
 
 
 @case("the policy allows another base only", "base.allowed", "does not allow this base model")
 def _(attempt: Forged) -> None:
-    attempt.policy = attempt.trusting(
-        rule=f'[[bases]]\nname = "x"\nfingerprint = "skillwarrant-tensors-v1:{"22" * 32}"'
-    )
+    fingerprint = f"skillwarrant-tensors-v1:{'22' * 32}"
+    attempt.rule = f'[[bases]]\nname = "x"\nfingerprint = "{fingerprint}"'
 
 
 @case("the policy itself is no longer in force", "policy.in-force", "not in force now")
 def _(attempt: Forged) -> None:
-    attempt.policy = attempt.trusting(extra="not_after = 2026-11-01T00:00:00Z")
+    attempt.extra = "not_after = 2026-11-01T00:00:00Z"
 
 
 @case(

@@ -250,7 +250,7 @@ def _(attempt: Delivered) -> None:
 
 @case("a valid older release is delivered in place of the new one", "manifest.age", "too old", setup=Forged)
 def _(attempt: Forged) -> None:
-    attempt.policy = attempt.trusting(extra="max_age_days = 30")
+    attempt.extra = "max_age_days = 30"
     attempt.when = lambda: SIGNED + timedelta(days=31)
 
 
