@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyDenied
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.observation import PolicyUsed
+from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Finding
@@ -56,7 +56,7 @@ class Given:
     """
 
     verified: Verified
-    config: AdapterConfig
+    adapter: AdapterSeen
     base: Fingerprint | None
     now: datetime
     packages: Mapping[str, str]
@@ -64,9 +64,9 @@ class Given:
     def facts(self, context: Context) -> Facts:
         """The rules' input."""
         required = [name for name, _ in self.verified.manifest.requires]
-        return Facts(
+        return Facts.of(
             verified=self.verified,
-            config=self.config,
+            adapter=self.adapter,
             base=self.base,
             companions=(),  # there is no model here that it would share
             context=context,
@@ -137,7 +137,7 @@ class SignerDemand:
         )
 
     def _unchecked(self, given: Given) -> tuple[str, ...]:
-        hazards = (*given.config.hazards, *(("changes-base",) if given.config.changes_base else ()))
+        hazards = (*given.adapter.hazards, *(("changes-base",) if given.adapter.changes_base else ()))
         lines = (
             "" if given.base else "the base model: give --base DIR or --base-fingerprint",
             "" if self.context else "where it is used: give --environment",

@@ -76,7 +76,15 @@ class SkillManifest:
         """
         _require_type(statement.predicate_type)
         _check_subjects(statement)
-        fields = Fields(statement.predicate, "predicate")
+        return cls.from_fields(Fields(statement.predicate, "predicate"))
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """Read a predicate alone, of which no statement says whose files it is about.
+
+        Raises:
+            FormatError: as `parse`.
+        """
         manifest = cls(
             skill=Skill.parse(fields.object("skill")),
             publisher=Publisher.parse(fields.object("publisher")),
@@ -90,7 +98,7 @@ class SkillManifest:
             evidence=tuple(Evidence.parse(item) for item in _some(fields, "evidence")),
         )
         fields.refuse_lookalikes()
-        _check_bases(manifest.base_models)
+        _check_bases(manifest.base_models, fields.at("baseModels"))
         return manifest
 
     def to_json(self) -> JsonObject:
@@ -141,14 +149,14 @@ def _check_subjects(statement: Statement) -> None:
         )
 
 
-def _check_bases(bases: tuple[BaseModel, ...]) -> None:
+def _check_bases(bases: tuple[BaseModel, ...], path: str) -> None:
     """What a base measures says which one it is, and in which form: never two."""
     digests = [fingerprint for base in bases for fingerprint in base.fingerprints]
     if len(set(digests)) != len(digests):
-        raise FormatError("predicate.baseModels names one fingerprint twice")
+        raise FormatError(f"{path} names one fingerprint twice")
     for index, base in enumerate(bases):
         if len({cast.dtype for cast in base.casts}) != len(base.casts):
-            raise FormatError(f"predicate.baseModels[{index}].casts names one dtype twice")
+            raise FormatError(f"{path}[{index}].casts names one dtype twice")
 
 
 def _some(fields: Fields, key: str) -> list[Fields]:

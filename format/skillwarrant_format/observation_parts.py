@@ -11,6 +11,7 @@ from typing import Literal, Self, TypeAlias, cast, get_args
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import FormatError
 from skillwarrant_format.fields import Fields, format_time, present
 from skillwarrant_format.names import SEMVER, SKILL_NAME
 from skillwarrant_format.strict_json import JsonObject, JsonValue
@@ -26,24 +27,38 @@ class Check:
 
     Args:
         adapter: the adapter's name, where several are observed and this is about one of them.
+        tolerated: it is not proved, and the policy lets that pass with a warning.
     """
 
     code: str
     outcome: Outcome
     message: str
     adapter: str | None = None
+    tolerated: bool = False
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
-        return cls(
+        check = cls(
             code=fields.text("code"),
             outcome=cast("Outcome", fields.choice("outcome", get_args(Outcome))),
             message=fields.text("message", limit=limits.MAX_MESSAGE_CHARS),
             adapter=fields.maybe("adapter", fields.text),
+            tolerated=fields.maybe("tolerated", fields.boolean) or False,
         )
+        if "tolerated" in fields and not (check.tolerated and check.outcome != "proved"):
+            raise FormatError(
+                f"{fields.at('tolerated')} says nothing", expected="true, of what is not proved", found=check.outcome
+            )
+        return check
 
     def to_json(self) -> JsonObject:
-        return present(code=self.code, outcome=self.outcome, message=self.message, adapter=self.adapter)
+        return present(
+            code=self.code,
+            outcome=self.outcome,
+            message=self.message,
+            adapter=self.adapter,
+            tolerated=self.tolerated or None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -207,7 +208,8 @@ observations = st.builds(
             outcome=st.sampled_from(["proved", "not-proved", "not-checked"]),
             message=texts,
             adapter=optional(texts),
-        )
+            tolerated=st.booleans(),
+        ).map(lambda check: replace(check, tolerated=check.tolerated and check.outcome != "proved"))
     ),
     skills=tuples_of(
         st.builds(

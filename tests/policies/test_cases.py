@@ -83,14 +83,14 @@ def facts(given: dict[str, Any]) -> Facts:
     options = {"init_lora_weights": "pissa"} if given.get("changes_base") else {}
     if "trigger-tokens" in given.get("hazards", ()):
         options = {"alora_invocation_tokens": [1]}
-    return Facts(
+    return Facts.of(
         verified=builders.verified(
             manifest,
             identity=given["identity"],
             issuer=given["issuer"],
             signed_at=now - timedelta(days=given["age_days"]),
         ),
-        config=builders.config(**options),
+        adapter=builders.adapter(builders.config(**options)),
         base=Fingerprint.from_text(given["measured"]),
         companions=company(given.get("company", [])),
         context=Context(

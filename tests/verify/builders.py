@@ -20,16 +20,22 @@ from skillwarrant_format.manifest import (
     SkillManifest,
 )
 from skillwarrant_format.observation import LogPlace, TrustUsed
+from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Subject
+from skillwarrant_format.strict_json import canonical
 from skillwarrant_verify import Context, signature
+from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.certificate import Signer
+from skillwarrant_verify.context_seen import ContextSeen
 from skillwarrant_verify.decide import Facts
+from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.signature import Verified
 from skillwarrant_verify.trusted_root import Window
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 ISSUER = "https://token.actions.githubusercontent.com"
 IDENTITY = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v1.0.0"
+REVIEWER = "https://github.com/acme/reviews/.github/workflows/review.yml@refs/heads/main"
 BASE = Fingerprint(digest=Digest.of(b"the base"))
 
 
@@ -91,15 +97,48 @@ def config(**options: Any) -> AdapterConfig:
     return AdapterConfig.parse(json.dumps(document).encode())
 
 
+def adapter(found: AdapterConfig | None = None, **changes: Any) -> AdapterSeen:
+    """An adapter with two small tensors and this configuration."""
+    header, data = b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}', bytes(16)
+    weights = len(header).to_bytes(8, "little") + header + data
+    found = found or config()
+    files = {"adapter_config.json": canonical(found.raw), "adapter_model.safetensors": weights}
+    return replace(AdapterSeen.of(Snapshot.of(files), found), **changes)
+
+
+def evidence(**changes: Any) -> EvidenceSeen:
+    """An attestation about the adapter, as if its signature had been verified."""
+    plain = EvidenceSeen(
+        predicate_type="https://slsa.dev/provenance/v1",
+        predicate={"buildDefinition": {"buildType": "https://acme.example/train/v1"}},
+        about="files",
+        signer=Signer(identity=REVIEWER, issuer=ISSUER, kind="uri", extensions={}),
+        signed_at=NOW - timedelta(days=5),
+        bundle=Digest.of(b"evidence"),
+    )
+    return replace(plain, **changes)
+
+
 def facts(found: SkillManifest | None = None, **changes: Any) -> Facts:
-    """Facts that the plain policy allows."""
-    plain = Facts(
+    """Facts that the plain policy allows. `verified`, `config` and `context` may be what a gate has."""
+    plain = Facts.of(
         verified=verified(found),
-        config=config(),
+        adapter=adapter(),
         base=BASE,
         companions=(),
         context=Context(environment="production"),
         now=NOW,
         versions={},
     )
+    return changed(plain, **changes)
+
+
+def changed(plain: Facts, **changes: Any) -> Facts:
+    """Other facts."""
+    if "verified" in changes:
+        changes["warrant"] = changes.pop("verified")
+    if "config" in changes:
+        changes["adapter"] = adapter(changes.pop("config"))
+    if isinstance(changes.get("context"), Context):
+        changes["context"] = ContextSeen.of(changes["context"])
     return replace(plain, **changes)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import idp
-from builders import BASE, IDENTITY, ISSUER, NOW, config, facts, manifest, verified
+from builders import BASE, IDENTITY, ISSUER, NOW, changed, config, facts, manifest, verified
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyDenied, Unavailable
 from skillwarrant_format.fingerprint import Fingerprint
@@ -150,7 +150,7 @@ def test_a_hazard_that_the_policy_accepts_must_still_be_declared() -> None:
     hidden = facts(config=config(alora_invocation_tokens=[1, 2]))
     assert denied(decide(accepting, hidden)) == ("adapter.as-declared",)
     declared = manifest(adapter=replace(manifest().adapter, hazards=("trigger-tokens",)))
-    assert decide(accepting, replace(hidden, verified=verified(declared))).outcome == "allow"
+    assert decide(accepting, changed(hidden, verified=verified(declared))).outcome == "allow"
 
 
 def test_an_adapter_that_changes_the_base_is_denied_unless_the_policy_names_that() -> None:
@@ -269,22 +269,22 @@ def test_the_inputs_digest_changes_with_every_input_and_with_nothing_else() -> N
     plain = facts()
     assert plain.digest() == facts().digest()
     others: list[Facts] = [
-        replace(plain, base=OTHER),
-        replace(plain, context=Context(environment="staging")),
-        replace(plain, context=Context(environment="production", operator="x")),
+        changed(plain, base=OTHER),
+        changed(plain, context=Context(environment="staging")),
+        changed(plain, context=Context(environment="production", operator="x")),
         operated(idp.check(idp.mint(sub="x"))),
         operated(idp.check(idp.mint(sub="x", exp=idp.SECONDS + 9))),
         operated(idp.check(idp.mint(sub="x", groups=["ops"]))),
-        replace(plain, context=Context(environment="production", policy_class="general")),
-        replace(plain, context=Context(environment="production", session={"tenant": "x"})),
-        replace(plain, context=Context(environment="production", session={"tenant": "y"})),
-        replace(plain, alterations=(HOOK,)),
-        replace(plain, weight=0.5),
-        replace(plain, weight=float("nan")),
-        replace(plain, now=NOW + timedelta(seconds=1)),
-        replace(plain, versions={"peft": "1"}),
-        replace(plain, verified=verified(manifest(composition=Composition(stackable=True)))),
-        replace(plain, verified=verified(identity=IDENTITY + "0")),
+        changed(plain, context=Context(environment="production", policy_class="general")),
+        changed(plain, context=Context(environment="production", session={"tenant": "x"})),
+        changed(plain, context=Context(environment="production", session={"tenant": "y"})),
+        changed(plain, alterations=(HOOK,)),
+        changed(plain, weight=0.5),
+        changed(plain, weight=float("nan")),
+        changed(plain, now=NOW + timedelta(seconds=1)),
+        changed(plain, versions={"peft": "1"}),
+        changed(plain, verified=verified(manifest(composition=Composition(stackable=True)))),
+        changed(plain, verified=verified(identity=IDENTITY + "0")),
     ]
     digests = {plain.digest(), *(other.digest() for other in others)}
     assert len(digests) == len(others) + 1
@@ -329,13 +329,13 @@ def test_an_active_adapter_is_no_alteration_if_it_came_through_the_gate_and_only
     active = ("active-adapter: first",)
     ours = facts(stackable, alterations=active, companions=(Companion(adapter_name="first", manifest=stackable),))
     assert decide(policy(), ours).outcome == "allow"
-    theirs = replace(ours, companions=(Companion(adapter_name="first", manifest=None),))
+    theirs = changed(ours, companions=(Companion(adapter_name="first", manifest=None),))
     assert denied(decide(policy(), theirs)) == ("runtime.unaltered", "composition.allowed")
-    unknown = replace(ours, companions=(Companion(adapter_name="second", manifest=stackable),))
+    unknown = changed(ours, companions=(Companion(adapter_name="second", manifest=stackable),))
     assert denied(decide(policy(), unknown)) == ("runtime.unaltered",)
     tolerant = policy('allow_alterations = ["active-adapter"]')
     assert decide(tolerant, theirs).outcome == "allow"
-    assert denied(decide(tolerant, replace(theirs, verified=verified()))) == ("composition.allowed",)
+    assert denied(decide(tolerant, changed(theirs, verified=verified()))) == ("composition.allowed",)
 
 
 def test_a_merged_adapter_is_an_alteration_wherever_it_came_from() -> None:
@@ -353,7 +353,7 @@ def test_a_context_under_another_policy_class_is_denied_even_where_the_policy_kn
     assert decide(both, facts(context=Context(environment="production", policy_class="general"))).outcome == "allow"
     medical = facts(context=Context(environment="production", policy_class="medical"))
     assert denied(decide(both, medical)) == ("class.allowed",)
-    assert denied(decide(policy(), replace(medical, verified=verified(manifest(policy_class="medical"))))) == (
+    assert denied(decide(policy(), changed(medical, verified=verified(manifest(policy_class="medical"))))) == (
         "class.allowed",
     )
 
@@ -405,7 +405,7 @@ def test_a_credential_that_expires_between_verifying_and_loading_proves_nothing(
     wanted = policy(publisher=OPERATORS)
     operator = idp.check(idp.mint())
     late = operated(operator, now=operator.expires_at)
-    assert decide(wanted, replace(late, now=late.now - timedelta(seconds=1))).outcome == "allow"
+    assert decide(wanted, changed(late, now=late.now - timedelta(seconds=1))).outcome == "allow"
     assert denied(decide(wanted, late)) == ("operator.verified",)
     assert denied(decide(policy(), late)) == ("operator.verified",), "nor where no policy asks for one"
 

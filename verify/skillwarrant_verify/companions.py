@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import UsageError
 from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.observe import Candidate
@@ -50,6 +51,7 @@ class Skill:
 
     verified: Verified
     config: AdapterConfig
+    adapter: AdapterSeen
     weight: float | None = None
 
 
@@ -101,6 +103,7 @@ class Resident:
                 bundle=skill.verified.bundle,
                 verified=skill.verified,
                 config=skill.config,
+                adapter=skill.adapter,
             )
             for skill in self.mixed_in(weight)
         )

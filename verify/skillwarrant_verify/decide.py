@@ -6,24 +6,36 @@ Pure: no clock, no file, no network. Time is an input.
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from dataclasses import replace
+from typing import Final, Literal
 
-# Importing them registers the rules, in this order.
-from skillwarrant_verify import rules_origin  # noqa: F401
+from skillwarrant_format.errors import FormatError
+from skillwarrant_format.strict_json import JsonValue
 
-# isort: split
-from skillwarrant_verify import rules_base, rules_company, rules_operator, rules_place  # noqa: F401
+# Importing them registers the rules.
+from skillwarrant_verify import (  # noqa: F401
+    rules_base,
+    rules_company,
+    rules_operator,
+    rules_origin,
+    rules_place,
+)
+from skillwarrant_verify.catalogue import CATALOGUE
 from skillwarrant_verify.decision import Decision, Finding
+from skillwarrant_verify.decision_input import from_document
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.requirement import RULES, Rule
+from skillwarrant_verify.requirement import RULES
 
-__all__ = ["Facts", "decide", "requirements"]
+__all__ = ["Facts", "decide", "decide_document", "requirements"]
+
+_PATH: Final = re.compile(r"input(?:\.([^\s]*))?")
 
 
 def requirements() -> tuple[str, ...]:
     """Every code that must be proved, in the order they are checked."""
-    return tuple(RULES)
+    return tuple(CATALOGUE)
 
 
 def decide(policy: Policy, facts: Facts) -> Decision:
@@ -32,20 +44,46 @@ def decide(policy: Policy, facts: Facts) -> Decision:
     Returns:
         A decision; call `require()` on it.
     """
-    checked = tuple(_run(code, rule, policy, facts) for code, rule in RULES.items())
-    outcomes = {finding.outcome for finding in checked}
+    checked = tuple(_run(code, policy, facts) for code in CATALOGUE)
+    outcomes = {finding.outcome for finding in checked if finding.severity == "deny"}
     unsure: Literal["undecided", "allow"] = "undecided" if "not-checked" in outcomes else "allow"
     return Decision(
         outcome="deny" if "not-proved" in outcomes else unsure,
         checked=checked,
         policy=policy.used(),
-        inputs=facts.digest(),
         facts=facts,
     )
 
 
-def _run(code: str, rule: Rule, policy: Policy, facts: Facts) -> Finding:
-    finding = rule(policy, facts)
+def decide_document(policy: Policy, document: JsonValue) -> Decision:
+    """What would be decided, if an input document were true. Never raises for a document: a bad one is denied.
+
+    Returns:
+        A decision of which `require()` gives nothing.
+    """
+    try:
+        facts = from_document(document)
+    except FormatError as error:
+        path = _PATH.match(error.message)
+        finding = Finding(
+            code="input.malformed",
+            outcome="not-proved",
+            message=error.message,
+            path=(path and path.group(1)) or "input",
+            expected=error.expected,
+            found=error.found,
+            fix=error.fix,
+        )
+        return Decision(outcome="deny", checked=(finding,), policy=policy.used(), facts=None)
+    return decide(policy, facts)
+
+
+def _run(code: str, policy: Policy, facts: Facts) -> Finding:
+    rule = RULES.get(code)
+    finding = None if rule is None else rule(policy, facts)
     if finding is None or finding.code != code:
-        return Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code)
-    return finding
+        finding = Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code)
+    severity, asked_by = policy.severity(code, facts.now), policy.asked_by(code)
+    if severity == "deny" and asked_by is None:
+        return finding
+    return replace(finding, severity=severity, asked_by=asked_by)

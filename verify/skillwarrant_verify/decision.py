@@ -1,23 +1,25 @@
 """`Decision`: what a policy found, in a shape that cannot be mistaken for a yes.
 
 A decision has no truth value. The only way on is `require()`, which gives an `Allowed`, and only an `Allowed`
-is what the loader takes.
+is what the loader takes. A decision of hypothetical facts has no way on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
-from skillwarrant_format.errors import PolicyDenied, Unavailable, shown
+from skillwarrant_format.errors import PolicyDenied, Unavailable, UsageError, shown
 from skillwarrant_format.observation import Check, Outcome
 
 if TYPE_CHECKING:
     from skillwarrant_format.digest import Digest
     from skillwarrant_format.observation import PolicyUsed
-    from skillwarrant_verify.facts import Facts
+    from skillwarrant_verify.facts import AuthorisedBase, Facts
 
-__all__ = ["Allowed", "Decision", "Finding"]
+__all__ = ["Allowed", "Decision", "Finding", "Severity"]
+
+Severity: TypeAlias = Literal["deny", "warn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,10 @@ class Finding:
         code: the requirement's stable code, `base.matches`.
         outcome: proved, not proved, or not checked because an input is not there.
         message: one sentence.
-        path: the input that decided, `context.environment`.
+        path: the field of the input document that decided, `context.environment`.
+        severity: whether the policy denies for it, or only warns.
+        asked_by: the line of the policy that asks for it, `policy.toml:12 environments`; None where every policy
+            does.
     """
 
     code: str
@@ -38,16 +43,30 @@ class Finding:
     expected: str | None = None
     found: str | None = None
     fix: str | None = None
+    severity: Severity = "deny"
+    asked_by: str | None = None
 
     def __str__(self) -> str:
         parts = [f"expected {self.expected}" if self.expected else "", f"found {self.found}" if self.found else ""]
         details = ", ".join(part for part in parts if part)
         line = f"{self.message}: {details}" if details else self.message
-        return f"[{self.code}] {line}. {self.fix}" if self.fix else f"[{self.code}] {line}"
+        asked = f" (asked by {self.asked_by})" if self.asked_by and self.outcome != "proved" else ""
+        return f"[{self.code}] {line}{asked}. {self.fix}" if self.fix else f"[{self.code}] {line}{asked}"
+
+    @property
+    def tolerated(self) -> bool:
+        """Whether it is not proved, and the policy lets that pass with a warning."""
+        return self.severity == "warn" and self.outcome != "proved"
 
     def check(self, adapter: str | None = None) -> Check:
         """The form that observations keep; `adapter` names whose it is, where there are several."""
-        return Check(code=self.code, outcome=self.outcome, message=shown(str(self), 1000), adapter=adapter)
+        return Check(
+            code=shown(self.code, 200),
+            outcome=self.outcome,
+            message=shown(str(self), 1000),
+            adapter=adapter,
+            tolerated=self.tolerated,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,23 +74,38 @@ class Decision:
     """All requirements and what became of each; at least one.
 
     Args:
-        outcome: `allow` when every requirement was proved; `deny` when one was checked and not proved;
-            `undecided` when all that is missing are inputs nobody gave.
-        checked: every requirement, proved or not.
+        outcome: `allow` when every requirement was proved, or tolerated; `deny` when one was checked and not
+            proved; `undecided` when all that is missing are inputs nobody gave.
+        checked: every requirement, proved or not, and what Rego rules say beside them.
         policy: which policy decided.
-        inputs: digest of the canonical JSON of everything the rules were given.
+        facts: what it was decided from; None where that was a document that is none.
     """
 
     outcome: Literal["allow", "deny", "undecided"]
     checked: tuple[Finding, ...]
     policy: PolicyUsed
-    inputs: Digest
-    facts: Facts
+    facts: Facts | None
 
     @property
     def reasons(self) -> tuple[Finding, ...]:
-        """The requirements that were not proved."""
-        return tuple(finding for finding in self.checked if finding.outcome != "proved")
+        """What was not proved and is not tolerated."""
+        return tuple(
+            finding for finding in self.checked if finding.outcome != "proved" and finding.severity == "deny"
+        )
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What was not proved and is tolerated."""
+        return tuple(finding for finding in self.checked if finding.tolerated)
+
+    @property
+    def inputs(self) -> Digest | None:
+        """Digest of the canonical JSON of the input document; made when it is asked for."""
+        return None if self.facts is None else self.facts.digest()
+
+    def authorised_base(self) -> AuthorisedBase | None:
+        """The base model that the manifest authorises and that was measured; None where it is neither."""
+        return None if self.facts is None else self.facts.authorised_base()
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a Decision is neither true nor false: call require(), or read outcome")
@@ -82,6 +116,7 @@ class Decision:
         Raises:
             PolicyDenied: a requirement was checked and not proved.
             Unavailable: an input is missing, so that it could not be checked.
+            UsageError: the facts are hypothetical: nobody verified anything.
         """
         reasons = tuple(str(finding) for finding in self.reasons)
         if self.outcome == "allow" and not reasons and self.checked:
@@ -98,5 +133,12 @@ class Allowed:
     decision: Decision
 
     def __post_init__(self) -> None:
-        if self.decision.outcome != "allow" or self.decision.reasons or not self.decision.checked:
+        decision = self.decision
+        if decision.outcome != "allow" or decision.reasons or not decision.checked:
             raise ValueError("only an allowing decision can be Allowed")
+        if decision.facts is None or decision.facts.verified is None:
+            raise UsageError(
+                "a decision of hypothetical facts allows nothing",
+                expected="facts of a verified manifest",
+                found="facts from a document",
+            )

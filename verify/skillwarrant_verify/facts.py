@@ -1,24 +1,29 @@
-"""`Facts`: everything a decision is made from. A rule gets them and the policy, and can ask nobody else."""
+"""`Facts`: everything a decision is made from. A rule gets them and the policy, and can ask nobody else.
+
+All of it can be written as one document and read back (`decision_input`), but for one thing: whether the warrant
+was verified. Facts without a `Verified` are hypothetical, and nothing that is decided of them allows anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 
-from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.fields import format_time
 from skillwarrant_format.fingerprint import Fingerprint
-from skillwarrant_format.manifest import BaseModel
-from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
+from skillwarrant_format.manifest import BaseModel, SkillManifest
+from skillwarrant_verify.adapter_seen import AdapterSeen
+from skillwarrant_verify.certificate import Signer
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context import Context
+from skillwarrant_verify.context_seen import ContextSeen
+from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.signature import Verified
-from skillwarrant_verify.verified_operator import VerifiedOperator
+from skillwarrant_verify.warrant import Warrant
 
-__all__ = ["AuthorisedBase", "Facts"]
+__all__ = ["AuthorisedBase", "Facts", "History"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,75 +58,113 @@ class AuthorisedBase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """Everything a decision is made from.
+class History:
+    """What a log says of this skill.
 
     Args:
-        verified: the manifest and signer; that it exists means signature, log and files were checked.
-        config: what the adapter's own configuration says, read from the verified bytes: never the manifest's word.
+        highest: the highest version that was ever activated; None where it never was.
+    """
+
+    highest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything a decision is made from. `Facts.of` makes them of what a gate has; times are in whole seconds.
+
+    Args:
+        warrant: the manifest and who signed it; where it is a `Verified`, signature, log and files were checked.
+        adapter: what its own files say, read from the verified bytes.
         base: what the base model measures; None where there is no base to measure.
         companions: the adapters that are on the model already.
         context: where it is to be used.
         now: the host's time, UTC.
-        versions: installed package -> version, for the manifest's `requires`; None where unknown.
+        versions: installed package -> version, for the manifest's `requires` and the policy's `dependencies`; None
+            where unknown.
         alterations: hooks, patches and adapters on the base model, each as `kind: place`, as it was measured.
         weight: with which the adapter is to be mixed in; None: as it is, which counts as 1.
+        evidence: further attestations that were verified and are about this very adapter.
+        history: what this gate's log says of the skill; None where nobody looked.
     """
 
-    verified: Verified
-    config: AdapterConfig
+    warrant: Warrant
+    adapter: AdapterSeen
     base: Fingerprint | None
     companions: tuple[Companion, ...]
-    context: Context
+    context: ContextSeen
     now: datetime
     versions: Mapping[str, str] | None
     alterations: tuple[str, ...] = ()
     weight: float | None = None
+    evidence: tuple[EvidenceSeen, ...] = ()
+    history: History | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "now", self.now.astimezone(UTC).replace(microsecond=0))
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        verified: Verified,
+        adapter: AdapterSeen,
+        base: Fingerprint | None,
+        companions: tuple[Companion, ...],
+        context: Context,
+        now: datetime,
+        versions: Mapping[str, str] | None,
+        alterations: tuple[str, ...] = (),
+        weight: float | None = None,
+        evidence: tuple[EvidenceSeen, ...] = (),
+        history: History | None = None,
+    ) -> Self:
+        """The facts of a real activation. The arguments are as the attributes."""
+        return cls(
+            warrant=verified,
+            adapter=adapter,
+            base=base,
+            companions=companions,
+            context=ContextSeen.of(context),
+            now=now,
+            versions=versions,
+            alterations=alterations,
+            weight=weight,
+            evidence=evidence,
+            history=history,
+        )
+
+    @property
+    def verified(self) -> Verified | None:
+        """The proof of the warrant; None where these facts are hypothetical."""
+        return self.warrant if isinstance(self.warrant, Verified) else None
+
+    @property
+    def manifest(self) -> SkillManifest:
+        """What the publisher vouches for."""
+        return self.warrant.manifest
+
+    @property
+    def signer(self) -> Signer:
+        """Who signed the manifest."""
+        return self.warrant.signer
+
+    @property
+    def signed_at(self) -> datetime:
+        """When, UTC."""
+        return self.warrant.signed_at.astimezone(UTC).replace(microsecond=0)
 
     @property
     def members(self) -> tuple[Companion, ...]:
         """All that would be on the model: this adapter, then the others."""
-        return (Companion(adapter_name="", manifest=self.verified.manifest, weight=self.weight), *self.companions)
-
-    def digest(self) -> Digest:
-        """SHA-256 of the canonical JSON of the inputs, so that a decision can be replayed."""
-        versions: JsonValue = None if self.versions is None else dict(self.versions)
-        inputs: JsonObject = {
-            "manifest": self.verified.bundle.hex,
-            "statement": Digest.of(self.verified.statement.raw).hex,
-            "signer": {"identity": self.verified.signer.identity, "issuer": self.verified.signer.issuer},
-            "signedAt": format_time(self.verified.signed_at),
-            "log": self.verified.log.to_json(),
-            "base": None if self.base is None else str(self.base),
-            "companions": [self._companion(companion) for companion in self.companions],
-            "context": self.context.record(""),
-            "operatorClaims": self._claims(),
-            "now": format_time(self.now),
-            "versions": versions,
-            "alterations": list(self.alterations),
-            "weight": _exact(self.weight),
-        }
-        return Digest.of(canonical(inputs))
-
-    def _claims(self) -> str | None:
-        """A digest of what the operator's token says."""
-        operator = self.context.operator
-        return Digest.of(canonical(operator.claims)).hex if isinstance(operator, VerifiedOperator) else None
-
-    @staticmethod
-    def _companion(companion: Companion) -> JsonObject:
-        manifest = companion.manifest
-        return {
-            "adapterName": companion.adapter_name,
-            "manifest": None if manifest is None else Digest.of(canonical(manifest.to_json())).hex,
-            "weight": _exact(companion.weight),
-        }
+        return (Companion(adapter_name="", manifest=self.manifest, weight=self.weight), *self.companions)
 
     def authorised_base(self) -> AuthorisedBase | None:
         """The manifest's entry for the measured base, if there is one, and the form that it measures as."""
-        return None if self.base is None else AuthorisedBase.find(self.verified.manifest.base_models, self.base)
+        return None if self.base is None else AuthorisedBase.find(self.manifest.base_models, self.base)
 
+    def digest(self) -> Digest:
+        """SHA-256 of the canonical JSON of the input document, so that a decision can be replayed."""
+        from skillwarrant_format.strict_json import canonical
+        from skillwarrant_verify.decision_input import to_document
 
-def _exact(weight: float | None) -> str | None:
-    """A weight in JSON, which has neither NaN nor infinities: those are inputs too, and refused by a rule."""
-    return None if weight is None else repr(weight)
+        return Digest.of(canonical(to_document(self)))

@@ -19,6 +19,7 @@ from skillwarrant_format.errors import LoadMismatch, PolicyDenied, Unavailable, 
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify import base, signature
+from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Register, Resident, Skill
 from skillwarrant_verify.composition import Companion
@@ -112,6 +113,7 @@ def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: St
     candidate.bundle = Digest.of(bundle)
     candidate.verified = signature.verify(snapshot, bundle, charter.trust_root, now=charter.clock())
     candidate.config = AdapterConfig.parse(snapshot.config.data)
+    candidate.adapter = AdapterSeen.of(snapshot, candidate.config)
     return snapshot
 
 
@@ -160,9 +162,9 @@ def _decide(charter: Charter, attempt: Attempt, others: tuple[Companion, ...], m
             Companion(adapter_name=one.adapter_name, manifest=_skill(one).verified.manifest, weight=one.weight)
             for one in siblings
         ]
-        facts = Facts(
+        facts = Facts.of(
             verified=skill.verified,
-            config=skill.config,
+            adapter=skill.adapter,
             base=measured,
             companions=tuple(sorted((*company, *others), key=lambda companion: companion.adapter_name)),
             context=attempt.context,
@@ -188,9 +190,11 @@ def _required(candidates: Sequence[Candidate]) -> tuple[Allowed, ...]:
 
 
 def _skill(candidate: Candidate) -> Skill:
-    if candidate.verified is None or candidate.config is None:
+    if candidate.verified is None or candidate.config is None or candidate.adapter is None:
         raise TypeError("a candidate is judged before it was verified")
-    return Skill(verified=candidate.verified, config=candidate.config, weight=candidate.weight)
+    return Skill(
+        verified=candidate.verified, config=candidate.config, adapter=candidate.adapter, weight=candidate.weight
+    )
 
 
 def _is_after(resident: Resident, measured: base.Measurement) -> bool:

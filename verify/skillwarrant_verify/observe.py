@@ -31,6 +31,7 @@ from skillwarrant_format.observation import (
 )
 from skillwarrant_format.statement import Subject
 from skillwarrant_format.strict_json import JsonObject, canonical
+from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decision import Decision
 from skillwarrant_verify.requires import RUNTIME, installed_versions
@@ -49,6 +50,7 @@ class Candidate:
         adapter_name: the adapter that has the skill, or would have.
         request: what the caller asked for.
         weight: with which it is to be mixed in.
+        config, adapter: its configuration, and what all its files say, once they are verified.
     """
 
     adapter_name: str
@@ -57,6 +59,7 @@ class Candidate:
     bundle: Digest | None = None
     verified: Verified | None = None
     config: AdapterConfig | None = None
+    adapter: AdapterSeen | None = None
     decision: Decision | None = None
 
     def subject(self) -> Subject:
@@ -71,7 +74,7 @@ class Candidate:
         """The skill, once it is verified."""
         if self.verified is None:
             return ()
-        base = None if self.decision is None else self.decision.facts.authorised_base()
+        base = None if self.decision is None else self.decision.authorised_base()
         return (
             SkillSeen(
                 adapter=_named(self.adapter_name),
@@ -166,7 +169,7 @@ class Attempt:
         ]
 
     def _inputs(self) -> Digest | None:
-        inputs = [decision.inputs for _, decision in self._decisions()]
+        inputs = [decision.inputs for _, decision in self._decisions() if decision.inputs is not None]
         if len(inputs) < 2:
             return inputs[0] if inputs else None
         return Digest.of(canonical([digest.hex for digest in inputs]))

@@ -18,6 +18,7 @@ from skillwarrant_format.fields import Fields
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyUsed
 from skillwarrant_format.toml import only, parse_toml
+from skillwarrant_verify.decision import Severity
 from skillwarrant_verify.policy_sections import (
     ALLOWABLE_HAZARDS,
     ALTERATIONS,
@@ -135,6 +136,14 @@ class Policy:
         if policy.not_before and policy.not_after and policy.not_before >= policy.not_after:
             raise FormatError("policy.not_before is not before policy.not_after")
         return policy
+
+    def severity(self, code: str, now: datetime) -> Severity:  # noqa: ARG002
+        """Whether a requirement that is not proved denies at this time, or only warns."""
+        return "deny"
+
+    def asked_by(self, code: str) -> str | None:  # noqa: ARG002
+        """The line that asks for a requirement."""
+        return None
 
     def used(self) -> PolicyUsed:
         """What an observation says of this policy."""

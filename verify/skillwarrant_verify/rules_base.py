@@ -6,14 +6,17 @@ Names are for messages: what is compared are fingerprints.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from skillwarrant_format.manifest import BaseModel
 from skillwarrant_verify.decision import Finding
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.requirement import any_of, no, proves, yes
+from skillwarrant_verify.requirement import any_of, no, proves, unknown, yes
 
 __all__: list[str] = []  # importing this module registers its rules
+
+_MEASURE: Final = "Give the base model, its directory or its fingerprint."
 
 
 @proves("base.matches")
@@ -21,13 +24,7 @@ def _base_matches(_: Policy, facts: Facts) -> Finding:
     code, path = "base.matches", "base.fingerprint"
     bases = facts.manifest.base_models
     if facts.base is None:
-        return Finding(
-            code=code,
-            outcome="not-checked",
-            message="no base model was measured",
-            path=path,
-            fix="Give the base model, its directory or its fingerprint.",
-        )
+        return unknown(code, "no base model was measured", path, _MEASURE)
     found = facts.authorised_base()
     if found is None:
         return no(
@@ -48,7 +45,7 @@ def _base_allowed(policy: Policy, facts: Facts) -> Finding:
     if not policy.bases:
         return yes(code, "the policy leaves the base model to the publisher", path)
     if facts.base is None:
-        return Finding(code=code, outcome="not-checked", message="no base model was measured", path=path)
+        return unknown(code, "no base model was measured", path, _MEASURE)
     for allowed in policy.bases:
         if allowed.fingerprint == facts.base:
             return yes(code, f"the policy allows {allowed.name}", path)

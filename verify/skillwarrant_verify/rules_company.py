@@ -71,7 +71,7 @@ def _publishers(policy: Policy, facts: Facts) -> Finding:
 
 @proves("composition.limits")
 def _consumer(policy: Policy, facts: Facts) -> Finding:
-    code, path = "composition.limits", "policy.composition"
+    code, path = "composition.limits", "companions"
     found = consumer_objection(policy.composition, facts.members)
     if found is not None:
         message = "the policy does not let these skills share a model"
@@ -82,7 +82,7 @@ def _consumer(policy: Policy, facts: Facts) -> Finding:
 
 @proves("composition.weights")
 def _weights(policy: Policy, facts: Facts) -> Finding:
-    code, path = "composition.weights", "policy.composition"
+    code, path = "composition.weights", "weight"
     found = weight_objection(policy.composition, facts.members)
     if found is not None:
         message = "the policy does not allow this mixture"

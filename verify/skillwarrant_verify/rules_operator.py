@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Final
 
 from skillwarrant_format.fields import format_time
+from skillwarrant_verify.context_seen import OperatorSeen
 from skillwarrant_verify.decision import Finding
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.policy_sections import OperatorIssuer
-from skillwarrant_verify.requirement import any_of, listed, no, proves, yes
-from skillwarrant_verify.verified_operator import VerifiedOperator
+from skillwarrant_verify.requirement import any_of, listed, no, proves, unknown, yes
 
 __all__: list[str] = []  # importing this module registers its rules
 
@@ -25,7 +25,7 @@ _AS_ASKED: Final = {
 @proves("operator.verified")
 def _verified(policy: Policy, facts: Facts) -> Finding:
     code, path, operator = "operator.verified", "context.operator", facts.context.operator
-    if isinstance(operator, VerifiedOperator) and facts.now >= operator.expires_at:
+    if operator is not None and operator.expires_at is not None and facts.now >= operator.expires_at:
         return no(
             code,
             "the operator's credential has expired",
@@ -37,10 +37,12 @@ def _verified(policy: Policy, facts: Facts) -> Finding:
     required = policy.operators.require
     if required == "none" or (required == "claimed" and operator is not None):
         return yes(code, _AS_ASKED[required], path)
-    if not isinstance(operator, VerifiedOperator):
+    if operator is None or not operator.verified:
         message = "the operator is only claimed" if operator else "nobody says who operates this deployment"
         found = "a claim" if operator else "nothing"
         return no(code, message, path, expected=_expected(policy), found=found, fix=_FIX)
+    if not operator.name:
+        return unknown(code, "the operator's name is withheld from this document", path)
     if not any(_covers(issuer, operator) for issuer in policy.operators.issuers):
         return no(
             code,
@@ -50,10 +52,10 @@ def _verified(policy: Policy, facts: Facts) -> Finding:
             found=f"a subject of {operator.issuer}, for {operator.audience}",
             fix="If you trust this operator, add it to the policy's operators.",
         )
-    return yes(code, f"{operator.issuer} vouches for the operator until {format_time(operator.expires_at)}", path)
+    return yes(code, f"{operator.issuer} vouches for the operator", path)
 
 
-def _covers(issuer: OperatorIssuer, operator: VerifiedOperator) -> bool:
+def _covers(issuer: OperatorIssuer, operator: OperatorSeen) -> bool:
     return issuer.audience == operator.audience and any(known.matches(operator) for known in issuer.subjects)
 
 
@@ -67,8 +69,12 @@ def _expected(policy: Policy) -> str:
 
 @proves("operator.allowed")
 def _allowed(_: Policy, facts: Facts) -> Finding:
-    operators, found = facts.verified.manifest.deployment.operators, facts.context.operator_name
-    finding = listed("operator.allowed", "context.operator", "operator", operators, found)
+    operators, operator = facts.manifest.deployment.operators, facts.context.operator
+    if operators and operator is not None and not operator.name:
+        message = "the operator's name is withheld from this document"
+        return unknown("operator.allowed", message, "context.operator")
+    found = None if operator is None else operator.name
+    finding = listed("operator.allowed", "context.operator.name", "operator", operators, found)
     if finding.outcome == "proved":
         return finding
     expected = f"one of {len(operators)} that the manifest names"

@@ -19,28 +19,28 @@ _CLOCK_SKEW: Final = timedelta(minutes=5)  # of the clocks of a signing service 
 
 @proves("signature.valid")
 def _signature(_: Policy, facts: Facts) -> Finding:
-    signed = format_time(facts.verified.signed_at)
-    return yes("signature.valid", f"signed by {facts.verified.signer.identity} at {signed}", "manifest.signature")
+    signed = format_time(facts.signed_at)
+    return yes("signature.valid", f"signed by {facts.signer.identity} at {signed}", "warrant.signer")
 
 
 @proves("log.included")
 def _logged(_: Policy, facts: Facts) -> Finding:
-    log = facts.verified.log
-    return yes("log.included", f"entry {log.index} of {log.origin}", "manifest.log")
+    log = facts.warrant.log
+    return yes("log.included", f"entry {log.index} of {log.origin}", "warrant.log")
 
 
 @proves("files.exact")
 def _files(_: Policy, facts: Facts) -> Finding:
-    count = len(facts.verified.statement.subjects)
+    count = len(facts.warrant.subjects)
     return yes(
-        "files.exact", f"all {count} files are the signed bytes, and no other file is there", "adapter.files"
+        "files.exact", f"all {count} files are the signed bytes, and no other file is there", "warrant.files"
     )
 
 
 @proves("publisher.trusted")
 def _publisher(policy: Policy, facts: Facts) -> Finding:
-    code, path = "publisher.trusted", "manifest.signer"
-    signer, skill = facts.verified.signer, facts.verified.manifest.skill.name
+    code, path = "publisher.trusted", "warrant.signer"
+    signer, skill = facts.signer, facts.manifest.skill.name
     known = [rule for rule in policy.publishers if rule.signer.matches(signer)]
     if not known:
         return no(
@@ -78,7 +78,7 @@ def _may_name(patterns: tuple[str, ...], name: str) -> bool:
 
 @proves("class.allowed")
 def _policy_class(policy: Policy, facts: Facts) -> Finding:
-    code, path, found = "class.allowed", "manifest.policyClass", facts.verified.manifest.policy_class
+    code, path, found = "class.allowed", "manifest.policyClass", facts.manifest.policy_class
     stated = facts.context.policy_class
     if stated is not None and found != stated:
         message = "the skill is made for another class of policy than this deployment is under"
@@ -91,15 +91,15 @@ def _policy_class(policy: Policy, facts: Facts) -> Finding:
 
 @proves("manifest.age")
 def _age(policy: Policy, facts: Facts) -> Finding:
-    code, path = "manifest.age", "manifest.signedAt"
-    age = facts.now - facts.verified.signed_at
+    code, path = "manifest.age", "warrant.signedAt"
+    age = facts.now - facts.signed_at
     if age < -_CLOCK_SKEW:
         return no(
             code,
             "the manifest is signed in the future",
             path,
             expected=f"at most {format_time(facts.now)}",
-            found=format_time(facts.verified.signed_at),
+            found=format_time(facts.signed_at),
             fix="Check this machine's clock.",
         )
     if policy.max_age_days is not None and age / timedelta(days=1) > policy.max_age_days:
@@ -117,7 +117,7 @@ def _age(policy: Policy, facts: Facts) -> Finding:
 @proves("adapter.as-declared")
 def _as_declared(_: Policy, facts: Facts) -> Finding:
     code, path = "adapter.as-declared", "manifest.adapter"
-    adapter, config = facts.verified.manifest.adapter, facts.config
+    adapter, config = facts.manifest.adapter, facts.adapter
     declared = (adapter.peft_type, adapter.changes_base, frozenset(adapter.hazards))
     found = (config.peft_type, config.changes_base, frozenset(config.hazards))
     if declared != found:
@@ -139,8 +139,8 @@ def _described(peft_type: str, changes_base: bool, hazards: frozenset[str]) -> s
 
 @proves("hazards.allowed")
 def _hazards(policy: Policy, facts: Facts) -> Finding:
-    code, path = "hazards.allowed", "adapter_config.json"
-    named = (*facts.config.hazards, *(("changes-base",) if facts.config.changes_base else ()))
+    code, path = "hazards.allowed", "adapter.hazards"
+    named = (*facts.adapter.hazards, *(("changes-base",) if facts.adapter.changes_base else ()))
     refused = tuple(hazard for hazard in named if hazard not in policy.allow_hazards)
     if refused:
         return no(

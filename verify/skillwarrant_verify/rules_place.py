@@ -5,7 +5,7 @@ from __future__ import annotations
 from skillwarrant_verify.decision import Finding
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.requirement import any_of, listed, no, proves, within, yes
+from skillwarrant_verify.requirement import any_of, listed, no, proves, unknown, within, yes
 from skillwarrant_verify.requires import unmet_ranges
 
 __all__: list[str] = []  # importing this module registers its rules
@@ -14,7 +14,7 @@ __all__: list[str] = []  # importing this module registers its rules
 @proves("environment.allowed")
 def _environment(policy: Policy, facts: Facts) -> Finding:
     code, path, found = "environment.allowed", "context.environment", facts.context.environment
-    sanctioned = facts.verified.manifest.deployment.environments
+    sanctioned = facts.manifest.deployment.environments
     if found not in policy.environments:
         return no(code, "this policy does not govern here", path, expected=any_of(policy.environments), found=found)
     if found not in sanctioned:
@@ -31,40 +31,40 @@ def _environment(policy: Policy, facts: Facts) -> Finding:
 
 @proves("region.allowed")
 def _region(_: Policy, facts: Facts) -> Finding:
-    regions = facts.verified.manifest.deployment.regions
+    regions = facts.manifest.deployment.regions
     return listed("region.allowed", "context.region", "region", regions, facts.context.region)
 
 
 @proves("prompt.allowed")
 def _prompt(_: Policy, facts: Facts) -> Finding:
-    prompts = tuple(str(digest) for digest in facts.verified.manifest.deployment.system_prompts)
-    digest = facts.context.prompt_digest
+    prompts = tuple(str(digest) for digest in facts.manifest.deployment.system_prompts)
+    digest = facts.context.system_prompt
     found = None if digest is None else str(digest)
-    return listed("prompt.allowed", "context.system_prompt", "system prompt", prompts, found)
+    return listed("prompt.allowed", "context.systemPrompt", "system prompt", prompts, found)
 
 
 @proves("time.window")
 def _window(_: Policy, facts: Facts) -> Finding:
-    deployment = facts.verified.manifest.deployment
+    deployment = facts.manifest.deployment
     message = "the manifest's time window does not cover now"
     window = (deployment.not_before, deployment.not_after)
-    return within("time.window", "manifest.deployment", message, window, facts.now)
+    return within("time.window", "now", message, window, facts.now)
 
 
 @proves("policy.in-force")
 def _in_force(policy: Policy, facts: Facts) -> Finding:
     message = "the policy itself is not in force now"
-    return within("policy.in-force", "policy", message, (policy.not_before, policy.not_after), facts.now)
+    return within("policy.in-force", "now", message, (policy.not_before, policy.not_after), facts.now)
 
 
 @proves("requires.met")
 def _requires(_: Policy, facts: Facts) -> Finding:
-    code, path = "requires.met", "manifest.requires"
-    ranges = facts.verified.manifest.requires
+    code, path = "requires.met", "versions"
+    ranges = facts.manifest.requires
     if not ranges:
         return yes(code, "the publisher requires no versions", path)
     if facts.versions is None:
-        return Finding(code=code, outcome="not-checked", message="no package versions were given", path=path)
+        return unknown(code, "no package versions were given", path)
     unmet = unmet_ranges(ranges, facts.versions)
     if unmet:
         expected = ", ".join(f"{name} {wanted}" for name, wanted, _ in unmet)

@@ -28,7 +28,7 @@ from skillwarrant_format.errors import DigestMismatch, FilesMismatch, SignatureI
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.observation_parts import LogPlace, TrustUsed
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
+from skillwarrant_format.statement import PAYLOAD_TYPE, Statement, Subject
 from skillwarrant_verify.certificate import Signer, read_signer
 from skillwarrant_verify.evidence import Evidence
 from skillwarrant_verify.log_entry import place_in_log
@@ -88,6 +88,16 @@ class Verified:
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
             raise TypeError("a Verified is made by skillwarrant_verify.signature.verify, and by nothing else")
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """The signed files, sorted by name."""
+        return self.statement.subjects
+
+    @property
+    def statement_digest(self) -> Digest:
+        """SHA-256 of the signed statement's bytes."""
+        return Digest.of(self.statement.raw)
 
 
 def verify(snapshot: Snapshot, bundle: bytes, trust: TrustRoot, *, now: datetime) -> Verified:

@@ -181,6 +181,7 @@ def _gather(
     from skillwarrant_cli.demand import Given
     from skillwarrant_cli.group import OWN_PROCESS
     from skillwarrant_format.adapter_config import AdapterConfig
+    from skillwarrant_verify.adapter_seen import AdapterSeen
     from skillwarrant_verify.fetch import fetch, manifest_bytes
     from skillwarrant_verify.signature import verify
     from skillwarrant_verify.verify_only import import_sigstore
@@ -196,7 +197,7 @@ def _gather(
     measured = _measure(base) if isinstance(base, Path) else base
     return Given(
         verified=verified,
-        config=AdapterConfig.parse(snapshot.config.data),
+        adapter=AdapterSeen.of(snapshot, AdapterConfig.parse(snapshot.config.data)),
         base=measured,
         now=now,
         packages=versions,

@@ -1,0 +1,283 @@
+"""The input document: the whole of what is decided from, there and back, and never a way to load anything."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import strategies
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import idp
+import input_strategies
+from builders import NOW, changed, evidence, facts, manifest, verified
+from skillwarrant_format.errors import FormatError, PolicyDenied, UsageError
+from skillwarrant_format.manifest import Deployment
+from skillwarrant_format.strict_json import canonical, loads_object
+from skillwarrant_verify import Context
+from skillwarrant_verify.composition import Companion
+from skillwarrant_verify.decide import Facts, decide, decide_document
+from skillwarrant_verify.decision import Allowed
+from skillwarrant_verify.decision_input import for_record, from_document, to_document
+from skillwarrant_verify.facts import History
+from skillwarrant_verify.policy import Policy
+from test_decide import policy
+
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def full() -> Facts:
+    """Facts with a value in every field."""
+    return facts(
+        context=Context(
+            environment="production",
+            region="eu",
+            operator=idp.check(idp.mint(groups=["ops"])),
+            system_prompt="be kind",
+            policy_class="general",
+            session={"tenant": "acme"},
+        ),
+        companions=(
+            Companion(adapter_name="b", manifest=manifest(), weight=0.5),
+            Companion(adapter_name="c", manifest=None),
+        ),
+        versions={"peft": "0.21.2"},
+        alterations=("forward-hook: model",),
+        weight=0.5,
+        evidence=(evidence(),),
+        history=History(highest="0.9.0"),
+    )
+
+
+def document(found: Facts | None = None) -> dict[str, Any]:
+    return json.loads(canonical(to_document(found or full())))  # type: ignore[no-any-return]
+
+
+@SLOW
+@given(input_strategies.facts)
+def test_there_and_back_gives_the_same_document_and_the_same_digest(found: Facts) -> None:
+    written = canonical(to_document(found))
+    again = from_document(loads_object(written, what="input"))
+    assert canonical(to_document(again)) == written
+    assert again.digest() == found.digest()
+    assert again.verified is None
+
+
+@SLOW
+@given(input_strategies.facts)
+def test_a_document_is_decided_as_what_it_was_made_from(found: Facts) -> None:
+    one, other = decide(policy(), found), decide_document(policy(), to_document(found))
+    assert other.checked == one.checked
+    assert other.outcome == one.outcome
+
+
+@pytest.mark.parametrize("found", [facts(), full()])
+def test_real_facts_are_decided_as_their_document(found: Facts) -> None:
+    one, other = decide(policy(), found), decide_document(policy(), document(found))
+    assert (one.outcome, one.checked, one.inputs) == (other.outcome, other.checked, other.inputs)
+
+
+def test_no_document_is_a_way_to_load_anything() -> None:
+    supposed = decide_document(policy(), document(facts()))
+    assert supposed.outcome == "allow"
+    with pytest.raises(UsageError, match="hypothetical"):
+        supposed.require()
+    with pytest.raises(UsageError, match="hypothetical"):
+        Allowed(supposed)
+    assert isinstance(decide(policy(), facts()).require(), Allowed)
+
+
+def test_a_document_with_another_manifest_is_hypothetical_even_if_it_was_made_of_real_facts() -> None:
+    again = from_document(document(facts()))
+    with pytest.raises(UsageError):
+        decide(policy(), again).require()
+
+
+def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, item in items for found in [(*at, key), *paths(item, (*at, key))]]
+
+
+def without(value: Any, path: tuple[Any, ...]) -> Any:
+    found = copy.deepcopy(value)
+    place = found
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    return found
+
+
+REQUIRED = (
+    *("apiVersion", "now", "manifest", "warrant", "adapter", "base", "context", "companions", "evidence"),
+    *("warrant.signer", "warrant.files", "warrant.log", "warrant.signedAt", "warrant.bundle", "warrant.statement"),
+    *("base.alterations", "adapter.hazards", "adapter.changesBase", "adapter.bytes", "manifest.policyClass"),
+    *("context.environment", "context.operator.verified", "context.operator.expiresAt"),
+)
+
+
+@pytest.mark.parametrize("path", REQUIRED)
+def test_a_required_field_that_is_missing_is_denied_and_named(path: str) -> None:
+    decision = decide_document(policy(), without(document(), tuple(path.split("."))))
+    (finding,) = decision.reasons
+    assert (decision.outcome, finding.code) == ("deny", "input.malformed")
+    assert f"input.{path} is missing" in str(finding)
+    assert finding.path == path
+    with pytest.raises(PolicyDenied):
+        decision.require()
+
+
+@pytest.mark.parametrize("path", [path for path in paths(document()) if isinstance(path[-1], str)])
+def test_no_field_can_be_null_or_of_another_type(path: tuple[Any, ...]) -> None:
+    free = ("claims", "predicate")
+    assume_fixed = not any(key in path[:-1] for key in free)
+    if not assume_fixed:
+        return
+    for junk in (None, [[]], {"x": {}}):
+        found = document()
+        place = found
+        for key in path[:-1]:
+            place = place[key]
+        if path[-1] in free and isinstance(junk, dict):
+            continue
+        place[path[-1]] = junk
+        assert [reason.code for reason in decide_document(policy(), found).reasons] == ["input.malformed"], path
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ((), "x"),
+        ((), "Now"),
+        (("manifest",), "x"),
+        (("manifest", "skill"), "x"),
+        (("manifest", "deployment"), "notafter"),
+        (("warrant",), "verified"),
+        (("warrant", "log"), "x"),
+        (("warrant", "signer"), "x"),
+        (("adapter",), "x"),
+        (("base",), "x"),
+        (("base", "fingerprint"), "x"),
+        (("context",), "operators"),
+        (("context", "operator"), "x"),
+        (("companions", 1), "x"),
+        (("evidence", 0), "x"),
+        (("history",), "x"),
+    ],
+)
+def test_a_field_that_nobody_reads_is_denied(path: tuple[Any, ...], key: str) -> None:
+    found = document()
+    place = found
+    for step in path:
+        place = place[step]
+    place[key] = "x"
+    decision = decide_document(policy(), found)
+    assert [reason.code for reason in decision.reasons] == ["input.malformed"]
+    assert key in str(decision.reasons[0])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, "", "x", [], {}, [document(facts())], {"apiVersion": "skillwarrant.dev/policy-input/v2"}],
+)
+def test_what_is_no_document_at_all_is_denied(value: Any) -> None:
+    decision = decide_document(policy(), value)
+    assert [reason.code for reason in decision.reasons] == ["input.malformed"]
+    assert decision.inputs is None
+
+
+@SLOW
+@given(strategies.mutants(st.just(document())))
+def test_a_mutant_is_denied_or_is_the_one_document_of_its_facts(mutant: Any) -> None:
+    try:
+        found = from_document(mutant)
+    except FormatError as refused:
+        message = refused.message
+    else:
+        assert to_document(found) == mutant
+        return
+    assert message.startswith("input")
+
+
+def test_a_document_with_the_same_digest_says_the_same() -> None:
+    one = facts()
+    for other in (changed(one, weight=1.0), changed(one, versions=None), changed(one, history=History())):
+        assert other.digest() != one.digest()
+        assert from_document(to_document(other)).digest() == other.digest()
+
+
+def test_fractions_of_a_second_decide_nothing() -> None:
+    fine = facts(now=NOW.replace(microsecond=999_999), verified=verified(signed_at=NOW.replace(microsecond=7)))
+    assert fine.now == fine.signed_at == NOW
+    assert decide(policy(), fine).checked == decide_document(policy(), to_document(fine)).checked
+
+
+def test_what_is_kept_beside_a_log_names_nobody() -> None:
+    kept = canonical(for_record(document())).decode()
+    for secret in ("spiffe://acme.example/serving", "tenant", "acme-secret", "be kind", "groups"):
+        assert secret not in kept
+    again = from_document(loads_object(kept.encode(), what="input"))
+    assert again.context.redacted
+    assert canonical(for_record(to_document(again))).decode() == kept
+
+
+def test_a_document_that_names_nobody_is_kept_as_it_is() -> None:
+    found = to_document(facts())
+    assert for_record(found) is found
+
+
+def test_what_was_withheld_is_not_checked_where_it_matters_and_decided_where_it_does_not() -> None:
+    kept = for_record(document())
+    asking = policy(
+        publisher=f"""
+[operators]
+require = "verified"
+[[operators.issuers]]
+issuer = "{idp.ISSUER}"
+audience = "{idp.AUDIENCE}"
+subjects = ["{idp.CLAIMS["sub"]}"]
+"""
+    )
+    open_to_all = {finding.code: finding.outcome for finding in decide_document(policy(), kept).checked}
+    assert open_to_all["operator.verified"] == open_to_all["operator.allowed"] == "proved"
+    named = {finding.code: finding.outcome for finding in decide_document(asking, kept).checked}
+    assert named["operator.verified"] == "not-checked"
+    bound = manifest(deployment=Deployment(environments=("production",), operators=("x",)))
+    listed = for_record(document(facts(bound, context=Context(environment="production", operator="x"))))
+    assert {finding.code: finding.outcome for finding in decide_document(policy(), listed).checked}[
+        "operator.allowed"
+    ] == "not-checked"
+
+
+def test_a_withheld_name_cannot_be_claimed_by_who_withholds_nothing() -> None:
+    found = document()
+    del found["context"]["operator"]["name"]
+    assert [reason.code for reason in decide_document(policy(), found).reasons] == ["input.malformed"]
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), float("-inf"), 1e300])
+def test_a_weight_that_json_cannot_hold_is_an_input_too(weight: float) -> None:
+    found = facts(weight=weight)
+    written = document(found)
+    assert written["weight"] == repr(weight)
+    assert decide_document(policy(), written).outcome == decide(policy(), found).outcome
+
+
+@pytest.mark.parametrize("weight", ["0.5", "NaN", "Infinity", "1_0", " nan", "1e3", True, None, [], ""])
+def test_another_spelling_of_a_weight_is_denied(weight: Any) -> None:
+    found = document() | {"weight": weight}
+    assert [reason.code for reason in decide_document(policy(), found).reasons] == ["input.malformed"]
+
+
+@given(st.sampled_from(paths(document())))
+def test_whatever_is_left_out_no_bad_document_raises(path: tuple[Any, ...]) -> None:
+    assume(path)
+    assert decide_document(policy(), without(document(), path)).outcome in {"allow", "deny", "undecided"}
+
+
+def test_the_engine_needs_no_policy_file_to_refuse() -> None:
+    with pytest.raises(FormatError, match=r"input\.manifest is missing"):
+        from_document({"apiVersion": "skillwarrant.dev/policy-input/v1"})
+    assert isinstance(policy(), Policy)

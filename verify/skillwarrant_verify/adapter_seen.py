@@ -1,0 +1,144 @@
+"""What the adapter's own verified files say of it: never the manifest's word."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from skillwarrant_format import limits
+from skillwarrant_format.adapter_config import AdapterConfig
+from skillwarrant_format.fields import Fields, check_text, present
+from skillwarrant_format.names import LABEL
+from skillwarrant_format.safetensors import Header
+from skillwarrant_format.snapshot import WEIGHTS_NAME, Snapshot
+from skillwarrant_format.strict_json import JsonObject, JsonValue
+from skillwarrant_format.toml import only
+
+__all__ = ["AdapterSeen"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSeen:
+    """An adapter, as its files are.
+
+    Args:
+        peft_type, task_type, target_modules, changes_base, hazards: as in `AdapterConfig`.
+        rank: the largest rank of any layer; None where the method has none, or it cannot be read.
+        scaling: the largest factor that any layer's weights are multiplied by, at most: alpha / rank, or
+            alpha / sqrt(rank) with rank-stabilised LoRA; None where the method has none, or it cannot be read.
+        parameters: elements of all tensors together.
+        tensors: their number.
+        dtypes: of the tensors as they are stored, safetensors' names, sorted.
+        size: bytes of all files.
+    """
+
+    peft_type: str
+    changes_base: bool
+    parameters: int
+    tensors: int
+    size: int
+    task_type: str | None = None
+    target_modules: tuple[str, ...] = ()
+    hazards: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    rank: int | None = None
+    scaling: float | None = None
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, config: AdapterConfig) -> Self:
+        """Read an adapter in memory.
+
+        Args:
+            config: of the same snapshot.
+
+        Raises:
+            FormatError: the weights' file is malformed.
+            FilesMismatch: there is none.
+        """
+        header = Header.parse(snapshot.weights.data, what=WEIGHTS_NAME)
+        ranks = _numbers(config.rank, config.raw.get("rank_pattern"))
+        alphas = _numbers(config.alpha, config.raw.get("alpha_pattern"))
+        return cls(
+            peft_type=config.peft_type,
+            task_type=config.task_type,
+            changes_base=config.changes_base,
+            hazards=config.hazards,
+            target_modules=config.target_modules,
+            parameters=min(header.parameters, limits.MAX_JSON_INTEGER),
+            tensors=len(header.tensors),
+            dtypes=tuple(sorted({tensor.dtype for tensor in header.tensors})),
+            size=snapshot.size,
+            rank=_rank(ranks),
+            scaling=_scaling(alphas, ranks, stabilised=bool(config.raw.get("use_rslora"))),
+        )
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """From the `adapter` of an input document.
+
+        Raises:
+            FormatError: a field that is missing, mistyped, malformed or unknown.
+        """
+        only(fields, *_KEYS)
+        return cls(
+            peft_type=fields.text("peftType", pattern=LABEL),
+            task_type=fields.maybe("taskType", fields.text),
+            changes_base=fields.boolean("changesBase"),
+            hazards=fields.texts("hazards", pattern=LABEL),
+            target_modules=fields.texts("targetModules"),
+            parameters=fields.integer("parameters"),
+            tensors=fields.integer("tensors"),
+            dtypes=tuple(
+                check_text(item, f"{fields.at('dtypes')}[{index}]", 64)
+                for index, item in enumerate(fields.items("dtypes"))
+            ),
+            size=fields.integer("bytes"),
+            rank=fields.maybe("rank", lambda key: fields.integer(key, least=1)),
+            scaling=fields.maybe("scaling", fields.number),
+        )
+
+    def to_json(self) -> JsonObject:
+        """Lists stay where they are empty: here that says "none"."""
+        return {
+            "peftType": self.peft_type,
+            "changesBase": self.changes_base,
+            "hazards": list(self.hazards),
+            "targetModules": list(self.target_modules),
+            "parameters": self.parameters,
+            "tensors": self.tensors,
+            "dtypes": list(self.dtypes),
+            "bytes": self.size,
+            **present(taskType=self.task_type, rank=self.rank, scaling=self.scaling),
+        }
+
+
+_KEYS = (
+    *("peftType", "taskType", "changesBase", "hazards", "targetModules", "parameters", "tensors", "dtypes"),
+    *("bytes", "rank", "scaling"),
+)
+
+
+def _numbers(plain: float | None, pattern: JsonValue) -> list[float] | None:
+    """An option and what replaces it for some layers; None where there is none, or one is no finite number."""
+    if pattern is not None and not isinstance(pattern, dict):
+        return None
+    found = [plain, *(pattern or {}).values()]
+    if any(isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one) for one in found):
+        return None
+    return [float(one) for one in found]
+
+
+def _rank(ranks: list[float] | None) -> int | None:
+    if ranks is None or min(ranks) < 1 or any(rank != int(rank) for rank in ranks):
+        return None
+    return min(int(max(ranks)), limits.MAX_JSON_INTEGER)
+
+
+def _scaling(alphas: list[float] | None, ranks: list[float] | None, *, stabilised: bool) -> float | None:
+    """At most: the largest alpha over the smallest rank, whether or not one layer has both."""
+    if alphas is None or ranks is None or min(ranks) < 1:
+        return None
+    least = min(ranks)
+    found = max(map(abs, alphas)) / (math.sqrt(least) if stabilised else least)
+    return min(found, float(limits.MAX_JSON_INTEGER))  # more than that is not written as it is
