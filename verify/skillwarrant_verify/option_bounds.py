@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["KNOWN_METHODS", "MAX_ELEMENTS", "MAX_LAYERS", "NUMBERS", "PRODUCTS", "STRINGS", "WORDS", "copies"]
+__all__ = [
+    "HIDDEN",
+    "KNOWN_METHODS",
+    "MAX_ELEMENTS",
+    "MAX_LAYERS",
+    "NUMBERS",
+    "PRODUCTS",
+    "STRINGS",
+    "WORDS",
+    "copies",
+]
 
 KNOWN_METHODS: Final = frozenset(
     (
@@ -43,7 +53,7 @@ NUMBERS: Final[Mapping[str, Range]] = {
     **dict.fromkeys(("stride_A", "num_B", "num_subspaces", "nblocks", "num_groups"), (1, _WIDTH)),
     **dict.fromkeys(("num_attention_heads", "shadow_num_attention_heads"), (1, 4_096)),
     **dict.fromkeys(("n_tasks", "n_skills", "n_splits", "num_tasks"), (1, 4_096)),
-    **dict.fromkeys(("n_frequency", "n_frequency_pattern", "theta_d_length"), (1, 2**28)),
+    **dict.fromkeys(("n_frequency", "n_frequency_pattern", "theta_d_length"), (1, 2**24)),
     **dict.fromkeys(("xlora_size", "u"), (1, _WIDTH)),
     "LOKR.r": (1, _MANY),  # larger than the layer: whole matrices
     "OFT.r": (0, _WIDTH),  # 0: from the block size
@@ -130,34 +140,31 @@ WORDS: Final = frozenset(
 """Options that are true or false, one of a few words, or a configuration of their own: the type bounds them."""
 
 MAX_LAYERS: Final = 1_000  # that layer_replication may make
-MAX_ELEMENTS: Final = 2**29  # of one tensor: 2 GiB in float32
-PRODUCTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+MAX_ELEMENTS: Final = 2**28  # of one tensor: 1 GiB in float32
+HIDDEN: Final = 4_096  # a width that the model decides, as far as a configuration can tell
+PRODUCTS: Final[Mapping[str, tuple[tuple[str | int, ...], ...]]] = {
     "CARTRIDGE": (("num_virtual_tokens", "num_layers", "token_dim"),),
-    "LILY": (("num_B", "r"),),
+    "LILY": (("num_B", "r", HIDDEN),),
+    "LORA": (("monteclora_config.num_samples", "r", "r", "r"),),  # it decomposes them
     "MULTITASK_PROMPT_TUNING": (
         ("num_virtual_tokens", "num_transformer_submodules", "token_dim"),
         ("num_tasks", "num_virtual_tokens", "num_transformer_submodules", "num_ranks"),
         ("num_tasks", "num_ranks", "token_dim"),
     ),
-    "POLY": (("n_skills", "n_splits", "r"), ("n_tasks", "n_skills", "n_splits")),
-    "PREFIX_TUNING": (
-        ("num_virtual_tokens", "num_layers", "token_dim"),
-        ("encoder_hidden_size", "num_layers", "token_dim"),
-    ),
+    "PEANUT": (("depth", "r", "r"),),
+    "POLY": (("n_skills", "r", HIDDEN), ("n_tasks", "n_skills", "n_splits")),
+    "PREFIX_TUNING": (("num_virtual_tokens", "num_layers", "token_dim"),),
     "PROMPT_TUNING": (("num_virtual_tokens", "num_transformer_submodules", "token_dim"),),
-    "P_TUNING": (
-        ("num_virtual_tokens", "num_transformer_submodules", "token_dim"),
-        ("encoder_num_layers", "encoder_hidden_size", "encoder_hidden_size"),
-        ("encoder_hidden_size", "token_dim"),
-    ),
+    "P_TUNING": (("num_virtual_tokens", "num_transformer_submodules", "token_dim"),),
     "SHADOW": (
         ("shadow_num_hidden_layers", "shadow_hidden_size", "shadow_hidden_size"),
         ("shadow_num_hidden_layers", "shadow_hidden_size", "shadow_intermediate_size"),
     ),
     "TINYLORA": (("u", "r", "r"),),
-    "VBLORA": (("num_vectors", "vector_length"), ("num_vectors", "r")),
+    "VBLORA": (("num_vectors", "vector_length"), ("num_vectors", "r", HIDDEN)),
 }
-"""Options that PEFT multiplies to the size of a tensor, by method."""
+"""Numbers, and options that hold them, which PEFT multiplies to the size of a tensor, by method. The encoders that
+prompts are trained with are not made when they are loaded."""
 
 
 def copies(ranges: Sequence[Any]) -> int:

@@ -31,6 +31,7 @@ from skillwarrant_format.adapter_files import CONFIG_NAME
 from skillwarrant_format.errors import FormatError, Unavailable
 from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_verify.option_bounds import (
+    HIDDEN,
     KNOWN_METHODS,
     MAX_ELEMENTS,
     MAX_LAYERS,
@@ -188,12 +189,12 @@ def _constructed(owner: type[PeftConfig], raw: JsonObject) -> PeftConfig:
 
 def _check_sizes(config: PeftConfig, method: str) -> None:
     """What PEFT allocates is a product of options, each of which may be harmless."""
-    for names in PRODUCTS.get(method, ()):
-        found = prod(getattr(config, name) or 1 for name in names)
+    for factors in PRODUCTS.get(method, ()):
+        found = prod(_number(config, factor) for factor in factors)
         if found > MAX_ELEMENTS:
             raise FormatError(
                 f"{CONFIG_NAME} asks for too large a tensor",
-                expected=f"{' x '.join(names)} of at most {MAX_ELEMENTS}",
+                expected=f"{' x '.join(map(str, factors))} of at most {MAX_ELEMENTS}",
                 found=str(found),
             )
     layers = copies(getattr(config, "layer_replication", None) or ())
@@ -203,3 +204,13 @@ def _check_sizes(config: PeftConfig, method: str) -> None:
             expected=f"at most {MAX_LAYERS}",
             found=str(layers),
         )
+
+
+def _number(config: PeftConfig, factor: str | int) -> int:
+    """A factor of a product. Where it is not given, the model decides: its width is guessed, a count is left out.
+    It is 0 where its whole configuration is not there."""
+    if isinstance(factor, int):
+        return factor
+    owner, _, name = factor.rpartition(".")
+    nested = getattr(config, owner) if owner else config
+    return 0 if nested is None else getattr(nested, name) or (HIDDEN if name.endswith("_size") else 1)
