@@ -140,10 +140,16 @@ def _measure(base: NamedBase, directory: Path | None, progress: Progress | None)
     measured = base_from_directory(
         directory, name=base.name, revision=base.revision, casts=casts, progress=progress
     )
-    if stated is not None and stated.fingerprints != measured.fingerprints:
+    if stated is not None and (stated.fingerprint, stated.casts) != (measured.fingerprint, measured.casts):
         raise UsageError(
             f"{directory} is not the base model that skill.toml states",
-            expected=", ".join(map(str, stated.fingerprints)),
-            found=", ".join(map(str, measured.fingerprints)),
+            expected=_forms(stated),
+            found=_forms(measured),
         )
     return measured
+
+
+def _forms(base: BaseModel) -> str:
+    return ", ".join(
+        (str(base.fingerprint), *(f"{cast.kind} {cast.dtype} {cast.fingerprint}" for cast in base.casts))
+    )

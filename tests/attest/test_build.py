@@ -22,6 +22,7 @@ from skillwarrant_attest import (
     measure_bases,
     read_adapter,
 )
+from skillwarrant_format.base_directory import cast_directory
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.statement import Statement
@@ -139,6 +140,35 @@ def test_a_directory_that_is_not_the_stated_base_is_refused(adapter_dir: Path) -
     skill = stated(adapter_dir, f'fingerprint = "skillwarrant-tensors-v1:{"1" * 64}"\n{FACTS}')
     with pytest.raises(UsageError, match=r"is not the base model that skill\.toml states"):
         measure_bases(skill, directory=adapter_dir.parent / "base")
+
+
+def test_casts_that_skill_toml_asks_for_are_measured_from_the_directory(adapter_dir: Path) -> None:
+    skill = stated(adapter_dir, 'directory = "base"\ncasts = ["float16", "bfloat16"]\n')
+    (base,) = measure_bases(skill)
+    directory = adapter_dir.parent / "base"
+    assert base.casts == tuple(cast_directory(directory, dtype) for dtype in ("float16", "bfloat16"))
+    assert base.fingerprint == base_from_directory(directory, name="acme/base").fingerprint
+    statement = build(read_adapter(adapter_dir), skill, (base,))
+    assert SkillManifest.parse(statement).base_models == (base,)
+
+
+@pytest.mark.parametrize(("old", "new"), [("exact", "exact"), ("exact", "rounded"), ("HALF", "1" * 64)])
+def test_stated_casts_must_be_what_a_directory_measures(adapter_dir: Path, old: str, new: str) -> None:
+    base = base_from_directory(adapter_dir.parent / "base", name="acme/base", casts=["float16"])
+    half = base.casts[0].fingerprint.digest.hex
+    line = 'casts = [{ dtype = "float16", kind = "exact", fingerprint = "skillwarrant-tensors-v1:HALF" }]\n'
+    line = line.replace(old, new).replace("HALF", half)
+    skill = stated(adapter_dir, f'fingerprint = "{base.fingerprint}"\n{line}{FACTS}')
+    if old == new:
+        assert measure_bases(skill) == measure_bases(skill, directory=adapter_dir.parent / "base") == (base,)
+    else:
+        with pytest.raises(UsageError, match="is not the base model that"):
+            measure_bases(skill, directory=adapter_dir.parent / "base")
+
+
+def test_a_cast_that_changes_nothing_is_refused(adapter_dir: Path) -> None:
+    with pytest.raises(UsageError, match="changes nothing"):
+        measure_bases(stated(adapter_dir, 'directory = "base"\ncasts = ["float32"]\n'))
 
 
 def test_a_base_that_nobody_measured_is_refused_with_the_ways_out(adapter_dir: Path) -> None:

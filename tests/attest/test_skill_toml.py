@@ -241,3 +241,40 @@ def test_the_reference_is_true() -> None:
     keys = set(re.findall(r"(?m)^\[*([a-z_]+)(?: =|\])", FULL)) - {"transformers", "peft"}
     assert len(keys) > 30
     assert {key for key in keys if key not in text} == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('casts = ["int8"]', r"casts names no dtype to cast to: expected bfloat16 or float16 or float32"),
+        ('casts = ["float16", "float16"]', "casts names something twice"),
+        ("casts = []", "casts has the wrong length"),
+        ('casts = [{ dtype = "float16" }]', "wrong type"),
+        ('cast = ["float16"]', "casts"),
+    ],
+)
+def test_casts_that_say_nothing_or_nonsense_are_refused(skill_text: str, line: str, complaint: str) -> None:
+    text = skill_text.replace('directory = "base"', f'directory = "base"\n{line}')
+    with pytest.raises(UsageError, match=complaint):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        '"float16"',
+        '{ dtype = "float16", kind = "exact" }',
+        '{ dtype = "float16", kind = "nearly", fingerprint = "skillwarrant-tensors-v1:%s" }' % ("1" * 64),
+        '{ dtype = "int8", kind = "exact", fingerprint = "skillwarrant-tensors-v1:%s" }' % ("1" * 64),
+        '{ dtype = "float16", kind = "exact", fingerprint = "%s" }' % ("1" * 64),
+        '{ dtype = "float16", kind = "exact", fingerprint = "skillwarrant-tensors-v1:%s", scheme = 1 }'
+        % ("1" * 64),
+    ],
+)
+def test_a_stated_cast_says_all_and_only_what_it_measures(skill_text: str, cast: str) -> None:
+    facts = 'architecture = "A"\nparameters = 1\ndtype = "float32"'
+    stated = (
+        f'fingerprint = "skillwarrant-tensors-v1:{"2" * 64}"\n{facts}\ncasts = [{cast.replace("HALF", "1" * 64)}]'
+    )
+    with pytest.raises(UsageError, match="casts"):
+        read(skill_text.replace('directory = "base"', stated))

@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from skillwarrant_cli.commands import fingerprint, init
-from skillwarrant_format.base_directory import fingerprint_directory
+from skillwarrant_format.base_directory import cast_directory, fingerprint_directory
 from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.statement import Statement
 
@@ -61,6 +61,46 @@ def test_a_base_that_is_pasted_is_the_base_that_is_measured(run, world):
     printed = run("fingerprint", world.base).stdout
     world.skill.write_text(world.skill.read_text().replace('directory = "base"', printed))
     assert run("sign", world.adapter, "--dry-run").stdout == measured
+
+
+def test_casts_are_described_as_a_skill_toml_takes_them(run, world):
+    printed = run("fingerprint", world.base, "--cast", "bfloat16", "--cast", "float16").stdout
+    casts = tomllib.loads(printed)["casts"]
+    assert [(cast["dtype"], cast["kind"]) for cast in casts] == [("bfloat16", "rounded"), ("float16", "rounded")]
+    assert casts[0]["fingerprint"] == str(cast_directory(world.base, "bfloat16").fingerprint)
+    original = world.skill.read_text()
+    world.skill.write_text(original.replace('directory = "base"', printed))
+    pasted = run("sign", world.adapter, "--dry-run").stdout
+    world.skill.write_text(
+        original.replace('directory = "base"', 'directory = "base"\ncasts = ["bfloat16", "float16"]')
+    )
+    assert run("sign", world.adapter, "--dry-run").stdout == pasted
+    assert casts[1]["fingerprint"].partition(":")[2] in pasted
+    asked = json.loads(run("fingerprint", world.base, "--cast", "float16", "--json").stdout)
+    assert asked["casts"] == [casts[1]]
+
+
+def test_a_cast_that_is_none_is_misuse(run, base, signed):
+    assert run("fingerprint", base, "--cast", "int4").exit_code == 2
+    assert run("fingerprint", base, "--cast", "float32").exit_code == 2
+    refused = run("fingerprint", signed.adapter, "--cast", "float16")
+    assert refused.exit_code == 2
+    assert "an adapter is not cast" in refused.stderr
+
+
+def test_a_signed_cast_verifies_and_is_named_wherever_the_base_is(run, world):
+    world.skill.write_text(
+        world.skill.read_text().replace('directory = "base"', 'directory = "base"\ncasts = ["float16"]')
+    )
+    told = run("sign", world.adapter, *world.signs).stdout
+    assert "cast to float16, rounded" in told
+    cast = cast_directory(world.base, "float16").fingerprint
+    assert str(cast) in run("inspect", world.adapter).stdout
+    asked = ("verify", world.adapter, *world.trust, *world.signer, "--base-fingerprint", cast)
+    assert f"acme/tiny, cast to float16, rounded ({cast.digest.short}…)" in run(*asked).stdout
+    assert json.loads(run(*asked, "--json").stdout)["base"]["form"] == "cast to float16, rounded"
+    other = cast_directory(world.base, "bfloat16").fingerprint
+    assert run(*asked[:-1], other).exit_code == 1
 
 
 def test_an_adapters_fingerprint_is_the_one_in_its_manifest(run, signed):
