@@ -15,8 +15,12 @@ import pytest
 
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import FormatError, Unavailable
+from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify import patterns
+from skillwarrant_verify.load import load
 from skillwarrant_verify.patterns import check_patterns, trials
+from skillwarrant_verify.peft_options import matched_names
+from tiny import attach, llama, write_lora
 
 NAMES = [
     "",
@@ -114,6 +118,31 @@ def test_repetitions_that_would_explode_are_tried_where_it_does_no_harm() -> Non
 def test_thousands_of_keys_are_refused_since_peft_would_compile_them_for_each_module() -> None:
     assert "too many patterns" in refusal(config(rank_pattern={f"x{n}": 1 for n in range(451)}))
     check_patterns(config("ADALORA", rank_pattern={f"x{n}": [True] for n in range(451)}), NAMES)
+
+
+def snapshot(directory: Path, **options: Any) -> Snapshot:
+    path = directory / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+    return Snapshot.read(directory)
+
+
+def test_one_that_sleeps_beside_another_adapter_is_refused(tmp_path: Path) -> None:
+    """PEFT matches names as they are inside the wrapper, and so must the trial."""
+    bomb = r"(?!base_model)(?=.*q_proj)(.*)*!"
+    with pytest.raises(FormatError, match="takes too long"):
+        load(attach(llama()), snapshot(write_lora(tmp_path), target_modules=bomb), adapter_name="second")
+
+
+def test_one_that_sleeps_until_experts_are_looked_for_is_refused() -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    model = MixtralForCausalLM(MixtralConfig(num_hidden_layers=1, num_local_experts=2, vocab_size=32, **sizes))
+    names = matched_names(model)
+    assert any(name.endswith("experts.gate_up_proj") for name in names)  # of a parameter
+    bomb = config(target_modules=r"(?=.*experts\.w3$)(.*)*!|.*q_proj")
+    check_patterns(bomb, [name for name, _ in model.named_modules()])
+    assert "takes too long" in refusal(bomb, names)
 
 
 HONEST: list[dict[str, Any]] = [

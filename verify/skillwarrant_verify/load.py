@@ -30,7 +30,7 @@ from skillwarrant_verify.base import exclusive
 from skillwarrant_verify.by_view import is_plain, place_by_view
 from skillwarrant_verify.passage import passage
 from skillwarrant_verify.peft_adapter import BaseState, base_of
-from skillwarrant_verify.peft_options import check_options, check_patterns
+from skillwarrant_verify.peft_options import check_options, check_patterns, matched_names
 from skillwarrant_verify.placed import Keywords, Placed
 from skillwarrant_verify.rollback import Journal
 from skillwarrant_verify.seal import AdapterSeal
@@ -122,7 +122,7 @@ def load(
     )
     with exclusive(model), passage():
         check_receiver(model, config, adapter_name, is_trainable=is_trainable)
-        check_patterns(config, [name for name, _ in model.named_modules()])
+        check_patterns(config, matched_names(base_of(model)))
         base = BaseState.of(base_of(model)).tensors if config.changes_base else {}
         journal = Journal.of(model, contents=base.values())
         try:

@@ -133,7 +133,7 @@ def check_patterns(config: AdapterConfig, module_names: Sequence[str]) -> None:
     """Prove that every regular expression of a configuration compiles, and finishes on the names of a model.
 
     Args:
-        module_names: of every module of the base model, as `named_modules` gives them.
+        module_names: every name that PEFT may try them on.
 
     Raises:
         FormatError: naming the pattern.

@@ -25,6 +25,8 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.lora.config import LoftQConfig, VeloraConfig
 from peft.tuners.road.config import RoadVariant
+from peft.utils.transformers_weight_conversion import _MOE_TARGET_MODULE_MAPPING
+from torch import nn
 
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.adapter_files import CONFIG_NAME
@@ -45,7 +47,7 @@ from skillwarrant_verify.option_refusals import check_refusals, shown
 from skillwarrant_verify.option_types import Bounds, described, fits, leaves
 from skillwarrant_verify.patterns import check_patterns
 
-__all__ = ["CORRECTED", "METHODS", "Option", "check_options", "check_patterns", "options_of"]
+__all__ = ["CORRECTED", "METHODS", "Option", "check_options", "check_patterns", "matched_names", "options_of"]
 
 METHODS: Final[Mapping[str, type[PeftConfig]]] = {
     str(kind.value): found for kind, found in PEFT_TYPE_TO_CONFIG_MAPPING.items() if kind.value in KNOWN_METHODS
@@ -83,6 +85,8 @@ CORRECTED: Final[Mapping[str, Any]] = {
     "velora_config": VeloraConfig | None,
 }
 """Options whose annotation is not what PEFT takes, or not all that we refuse. `METHOD.option` before `option`."""
+_BEFORE_FUSION: Final = sorted({old for names in _MOE_TARGET_MODULE_MAPPING.values() for old in names})
+_FUSED: Final = frozenset(new for names in _MOE_TARGET_MODULE_MAPPING.values() for new in names.values())
 _TABLES: Final = (CORRECTED, NUMBERS, STRINGS, WORDS)
 
 
@@ -152,6 +156,18 @@ def check_options(config: AdapterConfig) -> None:
     check_refusals(config.peft_type, config.raw)
     _check_object(config.raw, owner, config.peft_type, CONFIG_NAME)
     _check_sizes(_constructed(owner, config.raw), config.peft_type)
+
+
+def matched_names(base: nn.Module) -> list[str]:
+    """Every name of a base model that PEFT may match an expression against, for `check_patterns`.
+
+    Those of its modules, and for mixtures of experts also those of its parameters, and those that the experts had
+    before transformers kept them in one parameter.
+    """
+    modules = [name for name, _ in base.named_modules()]
+    parameters = [name for name, _ in base.named_parameters()]
+    homes = {home for home, _, leaf in (name.rpartition(".") for name in parameters) if leaf in _FUSED}
+    return [*modules, *parameters, *(f"{home}.{name}" for home in sorted(homes) for name in _BEFORE_FUSION)]
 
 
 def _check_object(raw: JsonObject, owner: type[object], method: str, where: str) -> None:
