@@ -16,6 +16,7 @@ from skillwarrant_format.errors import FormatError, PolicyError
 from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical, loads
 from skillwarrant_verify.rego_answer import RegoAnswer, RegoFinding, answer, refusal
 from skillwarrant_verify.rego_document import encode, missing
+from skillwarrant_verify.rego_frames import UNDEFINED
 from skillwarrant_verify.rego_lint import Linted, RegoRule, RequiredPath, lint
 from skillwarrant_verify.rego_outline import Outline
 from skillwarrant_verify.rego_process import WorkerRefused, WorkerStopped
@@ -31,7 +32,6 @@ INPUT_FIELDS: Final = frozenset(
 """The fields of the input document; a module that reads another is refused."""
 EVALUATION_SECONDS: Final = 2.0  # of CPU, for all rules together
 _LOAD_SECONDS: Final = 5.0  # of CPU, to parse and compile
-_UNDEFINED: Final = "<undefined>"
 
 
 class RegoModules:
@@ -154,13 +154,12 @@ class RegoModules:
 def _value(rule: RegoRule, frame: bytes) -> JsonValue | RegoFinding:
     if frame[:1] != b"=":
         return refusal(rule, "rego.error", f"{rule.path} has no result: {frame[1:].decode(errors='replace')}")
+    if frame[1:].decode() == UNDEFINED:
+        return refusal(rule, "rego.undefined", f"{rule.path} is undefined")
     try:
-        value = loads(frame[1:], what=rule.path)
+        return loads(frame[1:], what=rule.path)
     except FormatError as error:
         return refusal(rule, "rego.malformed", str(error))
-    if value == _UNDEFINED:
-        return refusal(rule, "rego.undefined", f"{rule.path} is undefined")
-    return value
 
 
 def _digest(files: Mapping[str, bytes]) -> Digest:

@@ -13,10 +13,11 @@ from typing import Final, NamedTuple
 
 import regorus
 
+from skillwarrant_verify.rego_frames import UNDEFINED
+
 __all__ = ["MAX_RESULT", "EngineError", "Modules", "Tested", "functions", "wrong_answers"]
 
 MAX_RESULT: Final = 1024 * 1024  # bytes of one rule's value
-UNDEFINED: Final = '"<undefined>"'
 
 _PLACE: Final = re.compile(r"--> (\S+:\d+):\d+")
 _ERROR: Final = re.compile(r"^error: (.*)", re.MULTILINE)

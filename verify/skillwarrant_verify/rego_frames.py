@@ -12,10 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MAX_FRAMES", "MAX_MESSAGE", "receive", "send"]
+__all__ = ["MAX_FRAMES", "MAX_MESSAGE", "UNDEFINED", "receive", "send"]
 
 MAX_FRAMES: Final = 10_000
 MAX_MESSAGE: Final = 64 * 1024 * 1024  # bytes
+UNDEFINED: Final = '"<undefined>"'  # what stands for a rule's value where it has none
 
 
 def send(stream: socket.socket, frames: Sequence[bytes]) -> None:

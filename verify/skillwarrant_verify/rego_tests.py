@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from skillwarrant_format.errors import shown
+from skillwarrant_verify.rego_frames import UNDEFINED
 from skillwarrant_verify.rego_lint import RegoRule
 from skillwarrant_verify.rego_process import WorkerRefused, WorkerStopped
 from skillwarrant_verify.rego_workers import Workers
@@ -17,7 +18,7 @@ __all__ = ["LineCoverage", "RegoTest", "RegoTestRun", "run_tests"]
 Outcome = Literal["pass", "fail", "error", "skip"]
 
 _SECONDS: Final = 5.0  # of CPU, for one test
-_VALUES: Final[Mapping[str, Outcome]] = {"true": "pass", "false": "fail", '"<undefined>"': "fail"}
+_VALUES: Final[Mapping[str, Outcome]] = {"true": "pass", "false": "fail", UNDEFINED: "fail"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,5 +96,5 @@ def _run(workers: Workers, rule: RegoRule, config: bytes, lines: _Lines) -> Rego
     value, prints, report = json.loads(found)
     lines.add(report)
     outcome: Outcome = _VALUES.get(value, "error")
-    message = "" if outcome == "pass" else f"it is {'undefined' if 'undefined' in value else shown(value)}"
+    message = "" if outcome == "pass" else f"it is {'undefined' if value == UNDEFINED else shown(value)}"
     return RegoTest(rule=rule, outcome=outcome, message=message, prints=tuple(shown(line, 1000) for line in prints))
