@@ -148,10 +148,13 @@ class Register:
         left = {name: one for name, one in self.residents.items() if name not in adapter_names}
         return replace(self, residents=MappingProxyType(left))
 
-    def settled(self, measured: Measurement, alterations: tuple[str, ...]) -> Self:
+    def settled(self, measured: Measurement) -> Self:
         """A register of the model as an operation leaves it: what `Gate.check` compares with later."""
         return replace(
-            self, base=measured.fingerprint, buffers=measured.buffers, alterations=self.unexplained(alterations)
+            self,
+            base=measured.fingerprint,
+            buffers=measured.buffers,
+            alterations=self.unexplained(measured.alterations),
         )
 
     def unexplained(self, alterations: tuple[str, ...]) -> tuple[str, ...]:

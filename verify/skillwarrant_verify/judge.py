@@ -31,7 +31,7 @@ from skillwarrant_verify.peft_adapter import base_of
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.stack import StackItem
 
-__all__ = ["Judged", "Newcomer", "judge_newcomers", "judge_residents", "measured_again"]
+__all__ = ["Judged", "Newcomer", "judge_newcomers", "judge_residents"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +97,6 @@ def judge_residents(charter: Charter, attempt: Attempt, model: Any, residents: S
     _decide(charter, attempt, register.companions(model, besides=names), judged_on)
     _required(attempt.candidates)
     return Judged(newcomers=(), before=before, register=register)
-
-
-def measured_again(charter: Charter, model: Any, judged: Judged) -> base.Measurement | None:
-    """Measure the base after something was done to the model: None where it is the same as before."""
-    after = base.measure(model, reuse=charter.policy.measure)
-    same = (after.fingerprint, after.buffers) == (judged.before.fingerprint, judged.before.buffers)
-    return None if same else after
 
 
 def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: StackItem) -> Snapshot:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import WrongBase
 from skillwarrant_verify import base, load
-from skillwarrant_verify.alterations import alterations
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Resident
-from skillwarrant_verify.judge import Judged, Newcomer, measured_again
+from skillwarrant_verify.judge import Judged, Newcomer
 from skillwarrant_verify.observe import Attempt
 from skillwarrant_verify.peft_adapter import adapter_names
 from skillwarrant_verify.stack import LoadOptions
-from skillwarrant_verify.undo import Undo
+from skillwarrant_verify.undo import Undo, same
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -84,12 +83,13 @@ def put_on(
         ]
         if arrange is not None:
             residents = arrange(model, residents)
-        after = _check_base(charter, model, judged, loaded)
-        if after is not None:
+        after = base.measure(model, reuse=charter.policy.measure)
+        if not same(judged.before, after):
+            _check_says_so(judged.before, after, loaded)
             attempt.base_after = after.fingerprint
             residents = [replace(one, base_after=after.fingerprint) for one in residents]
             _keep_way_back(loaded[0])
-        register = judged.register.adding(*residents).settled(after or judged.before, alterations(model))
+        register = judged.register.adding(*residents).settled(after)
     with undo.guard():
         charter.record(attempt, "activated", _told(attempt))
     register.keep(model)
@@ -110,20 +110,16 @@ def _load(charter: Charter, newcomer: Newcomer, model: Any, options: LoadOptions
     )
 
 
-def _check_base(charter: Charter, model: Any, judged: Judged, loaded: list[load.Loaded]) -> base.Measurement | None:
+def _check_says_so(before: base.Measurement, after: base.Measurement, loaded: list[load.Loaded]) -> None:
     """Adapters add to the model and change nothing of its base, but for one that says so and is alone on it."""
-    after = measured_again(charter, model, judged)
-    if after is None:
-        return None
     says_so = len(loaded) == 1 and loaded[0].changed_base and loaded[0].config.changes_base
-    if not says_so or after.buffers != judged.before.buffers:
+    if not says_so or after.buffers != before.buffers:
         raise WrongBase(
             "loading the adapter changed the base model",
-            expected=f"{judged.before.fingerprint}, buffers {judged.before.buffers}",
+            expected=f"{before.fingerprint}, buffers {before.buffers}",
             found=f"{after.fingerprint}, buffers {after.buffers}",
             fix="The model was put back; do not use this adapter.",
         )
-    return after
 
 
 def _resident(attempt: Attempt, judged: Judged, newcomer: Newcomer, loaded: load.Loaded) -> Resident:

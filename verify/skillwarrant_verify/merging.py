@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from skillwarrant_format.errors import LoadMismatch
 from skillwarrant_format.observation import Change, Ended, Source
 from skillwarrant_verify import base
-from skillwarrant_verify.alterations import alterations
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Register, Resident, wanted
 from skillwarrant_verify.context import Context
@@ -70,7 +69,7 @@ def _merge(
         after = base.measure(merged)
         attempt.base_after = after.fingerprint
         skills = tuple(skill for one in residents for skill in one.skills)
-        register = Register(merged=(*judged.register.merged, *skills)).settled(after, alterations(merged))
+        register = Register(merged=(*judged.register.merged, *skills)).settled(after)
     with undo.guard():
         charter.record(attempt, "merged", f"merged into the base model: {', '.join(attempt.adapters)}")
     register.keep(merged)

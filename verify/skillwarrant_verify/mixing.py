@@ -12,12 +12,11 @@ from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import LoadMismatch, UsageError, WrongBase
 from skillwarrant_format.observation import Change, Source
 from skillwarrant_verify import base
-from skillwarrant_verify.alterations import alterations
 from skillwarrant_verify.attach import check_receiver
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Resident, wanted
 from skillwarrant_verify.context import Context
-from skillwarrant_verify.judge import judge_residents, measured_again
+from skillwarrant_verify.judge import judge_residents
 from skillwarrant_verify.loading import Intended, intend, undo_of
 from skillwarrant_verify.observe import Attempt
 from skillwarrant_verify.peft_changes import add_weighted, check_mixable, is_finite
@@ -25,6 +24,7 @@ from skillwarrant_verify.peft_tensors import adapter_state
 from skillwarrant_verify.rollback import Journal
 from skillwarrant_verify.seal import AdapterSeal
 from skillwarrant_verify.stack import Combination, check_names, check_weights
+from skillwarrant_verify.undo import same
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -96,9 +96,10 @@ def _mix(
     with charter.recording(attempt, "failed", undo):
         undo.steps.append(Journal.of(model).restore)
         mixture = mixed(charter, attempt, model, residents, combine)
-        if measured_again(charter, model, judged) is not None:
+        after = base.measure(model, reuse=charter.policy.measure)
+        if not same(judged.before, after):
             raise WrongBase("mixing the adapters changed the base model", fix="The model was put back.")
-        register = judged.register.adding(mixture).settled(judged.before, alterations(model))
+        register = judged.register.adding(mixture).settled(after)
     with undo.guard():
         charter.record(attempt, "activated", f"{combine.adapter_name} is on the model")
     register.keep(model)

@@ -36,8 +36,9 @@ __all__ = [
     "take_off",
 ]
 
-# Of these PEFT lets one act at a time: it raises, if not before the first answer, or OSF's others do nothing.
-_ONE_AT_A_TIME: Final = frozenset({"ADAPTION_PROMPT", "LN_TUNING", "OSF", "POLY", "SHADOW", "XLORA"})
+# Of these PEFT lets one act at a time. It raises, if not before the first answer; or the second of two does nothing
+# (OSF), or is given what the first made of the input (C3A).
+_ONE_AT_A_TIME: Final = frozenset({"ADAPTION_PROMPT", "C3A", "LN_TUNING", "OSF", "POLY", "SHADOW", "XLORA"})
 _MIXABLE: Final = frozenset({"IA3", "LORA"})
 # What PEFT raises where adapters do not go together. Anything else is a defect, and keeps its name.
 _OBJECTIONS: Final = (

@@ -13,7 +13,6 @@ from skillwarrant_format.errors import LoadMismatch, Unavailable, WrongBase, sho
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.observation import Check
 from skillwarrant_verify import base
-from skillwarrant_verify.alterations import alterations
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Register
 from skillwarrant_verify.context import Context
@@ -83,7 +82,7 @@ def _checks(register: Register, measured: base.Measurement, model: Any) -> Itera
         found = "what it measured then" if same else f"{measured.fingerprint.digest.short}…"
         then = f"{register.base.digest.short}…"
         yield _told("base.unchanged", same, f"the base measured {then}, and now measures {found}")
-        new = sorted(set(register.unexplained(alterations(model))) - set(register.alterations))
+        new = sorted(set(register.unexplained(measured.alterations)) - set(register.alterations))
         yield _told("base.unaltered", not new, _listed("hung onto the base since", new))
     foreign = register.foreign(model)
     yield _told("adapters.known", not foreign, _listed("not from a gate of this process", foreign))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from skillwarrant_format.errors import AuditError, UsageError, WrongBase
 from skillwarrant_format.observation import Check
 from skillwarrant_verify import base
-from skillwarrant_verify.alterations import alterations
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Register, Resident, wanted
 from skillwarrant_verify.context import Context
@@ -52,7 +51,7 @@ def deactivate(charter: Charter, model: Any, adapter_name: str, context: Context
             _check_base(resident, before, after)
             if after.fingerprint != before.fingerprint:
                 attempt.base_after = after.fingerprint
-            settled = register.without(adapter_name).settled(after, alterations(left))
+            settled = register.without(adapter_name).settled(after)
             _record(charter, attempt)
         settled.keep(left)
         return left  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from skillwarrant_format.errors import WrongBase
 from skillwarrant_verify import base
 from skillwarrant_verify.peft_adapter import adapter_names
 
-__all__ = ["Undo"]
+__all__ = ["Undo", "same"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,13 +47,18 @@ class Undo:
         while self.steps:
             self.steps.pop()()
         found, names = base.measure(self.model), adapter_names(self.model)
-        if (found.fingerprint, found.buffers, names) != (self.before.fingerprint, self.before.buffers, self.names):
+        if not same(self.before, found) or names != self.names:
             raise WrongBase(
                 "what failed changed the base model or its adapters, and they could not be put back",
                 expected=f"{self.before.fingerprint} with {_listed(self.names)}",
                 found=f"{found.fingerprint} with {_listed(names)}",
                 fix="Load the model anew.",
             )
+
+
+def same(before: base.Measurement, after: base.Measurement) -> bool:
+    """Whether a base model measures what it did."""
+    return (before.fingerprint, before.buffers) == (after.fingerprint, after.buffers)
 
 
 def _listed(names: frozenset[str]) -> str:
