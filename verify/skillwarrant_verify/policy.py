@@ -6,6 +6,7 @@ trust is required and non-empty: a policy that demands nothing cannot be built. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +18,10 @@ from skillwarrant_format.errors import FormatError, PolicyError, Unavailable
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyUsed
-from skillwarrant_format.toml import only, parse_toml
+from skillwarrant_format.toml import only
 from skillwarrant_verify.decision import Severity
+from skillwarrant_verify.policy_document import PolicyDocument
+from skillwarrant_verify.policy_modes import Modes
 from skillwarrant_verify.policy_sections import (
     ALLOWABLE_HAZARDS,
     ALTERATIONS,
@@ -51,6 +54,8 @@ class Policy:
         measure: how often the base is hashed in full, and what is compared instead.
         composition: what may share a model.
         operators: what must be known of who operates this deployment.
+        modes: which requirements only warn, and until when.
+        asked: code of a requirement -> the line of the document that asks for it.
     """
 
     name: str
@@ -68,6 +73,8 @@ class Policy:
     measure: Measure = "every-load"
     composition: CompositionRules = field(default_factory=CompositionRules)
     operators: OperatorRules = field(default_factory=OperatorRules)
+    modes: Modes = field(default_factory=Modes)
+    asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
         """One that demands nothing cannot be built, by hand either."""
@@ -100,21 +107,22 @@ class Policy:
             PolicyError: an unknown key or API version, anything missing, mistyped, empty or contradictory.
         """
         try:
-            return cls._read(Fields(parse_toml(data, what=name), "policy"), Digest.of(data))
+            return cls._read(PolicyDocument.parse(data, name=name))
         except FormatError as error:
             raise PolicyError(
                 f"{name}: {error.message}", expected=error.expected, found=error.found, fix=error.fix
             ) from None
 
     @classmethod
-    def _read(cls, fields: Fields, digest: Digest) -> Self:
+    def _read(cls, document: PolicyDocument) -> Self:
+        fields = document.fields
         if (version := fields.text("api_version")) != API_VERSION:
             raise FormatError("policy.api_version is unknown", expected=API_VERSION, found=version)
         only(fields, *_KEYS)
         policy = cls(
             name=fields.text("name", limit=128),
             revision=fields.integer("revision", least=1),
-            digest=digest,
+            digest=document.digest,
             environments=fields.texts("environments", least=1, pattern=LABEL),
             policy_classes=fields.texts("policy_classes", least=1, pattern=LABEL),
             publishers=tuple(PublisherRule.parse(item) for item in fields.objects("publishers", least=1)),
@@ -132,18 +140,20 @@ class Policy:
             or CompositionRules(),
             operators=fields.maybe("operators", lambda key: OperatorRules.parse(fields.object(key)))
             or OperatorRules(),
+            modes=Modes.parse(fields, ()),
+            asked=document.asked(),
         )
         if policy.not_before and policy.not_after and policy.not_before >= policy.not_after:
             raise FormatError("policy.not_before is not before policy.not_after")
         return policy
 
-    def severity(self, code: str, now: datetime) -> Severity:  # noqa: ARG002
+    def severity(self, code: str, now: datetime) -> Severity:
         """Whether a requirement that is not proved denies at this time, or only warns."""
-        return "deny"
+        return self.modes.severity(code, now)
 
-    def asked_by(self, code: str) -> str | None:  # noqa: ARG002
-        """The line that asks for a requirement."""
-        return None
+    def asked_by(self, code: str) -> str | None:
+        """The line that asks for a requirement, `policy.toml:12 environments`; None where every policy does."""
+        return self.asked.get(code)
 
     def used(self) -> PolicyUsed:
         """What an observation says of this policy."""
@@ -167,6 +177,9 @@ _KEYS: Final = (
     "measure",
     "composition",
     "operators",
+    "mode",
+    "effective_on",
+    "requirements",
 )
 _MEASURES: Final = ("every-load", "once-verified", "sampled")
 
