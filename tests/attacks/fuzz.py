@@ -1,20 +1,20 @@
-"""Attacks by chance: mutants of a bundle, a manifest, a configuration and a weights file, through the real gate's path.
+"""Attacks by chance: mutants of a bundle, a manifest, a configuration and a weights file, against the real thing.
 
     python tests/attacks/fuzz.py --mutants 200000 --seed 1 [--target bundle] [--jobs 2] [--report FILE]
 
 What is fuzzed, and what must be true of a mutant that gets in:
 
-- `bundle`: the bundle's bytes, its JSON, and what is inside its base64. The meaning (payload, signer, log entry,
-  times) is one of the honest bundles', as a whole.
-- `manifest`: the payload, signed again with valid keys, so that it passes the signature. Its bytes are canonical, it
-  parses to itself again, its subjects are exactly the files. What it then says, its publisher has really said.
-- `configuration`: `adapter_config.json`, signed again. The loader puts exactly the file's tensors onto the model, and
-  the base measures the same; a configuration of the same meaning gives the same answers, bit by bit.
-- `weights`: the safetensors file, signed again. The `safetensors` library reads the same tensors from the same bytes,
-  and exactly those are on the model; the base measures the same.
+- `bundle`: the bundle's bytes, its JSON, and what is inside its base64. Its meaning (payload, signer, log entry,
+  times) is that of one of the honest bundles, as a whole.
+- `manifest`: the payload, signed again with valid keys, so that it passes the signature. Its bytes are canonical,
+  it parses to itself again, and its subjects are exactly the files. What it then says, its signer has said.
+- `configuration`: `adapter_config.json`, signed again; and
+- `weights`: the safetensors file, signed again, through verifier and loader. The `safetensors` library reads the
+  same tensors from the same bytes, exactly those are on the model and no other, the base measures the same, and
+  the model answers, bit by bit, as the one that `PeftModel.from_pretrained` makes of the same files.
 
-And of one that does not: the error is one of ours and says "no". "Could not check" is no answer to bytes, and a
-foreign exception is a defect. A seed and a number name a mutant for ever: `--seed S --only N`.
+And of one that does not: the error is one of ours and says "no", and the model is as it was. "Could not check" is
+no answer to bytes, and a foreign exception is a defect. Seed and number name a mutant: `--seed S --only N`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +35,12 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "verify")]
+if __name__ == "__main__":  # pytest has them already
+    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "verify")]
 
 import torch
+from peft import PeftModel
+from peft import get_peft_model_state_dict as state_of
 from safetensors.torch import load as read_tensors
 
 from builders import manifest
@@ -52,7 +56,6 @@ from skillwarrant_format.statement import Statement, Subject
 from skillwarrant_format.strict_json import canonical
 from skillwarrant_verify.base import measure
 from skillwarrant_verify.load import load
-from skillwarrant_verify.peft_adapter import adapter_tensors
 from skillwarrant_verify.signature import Signature, verify, verify_signature
 from world import llama, logits, save_lora
 
@@ -69,9 +72,9 @@ class Tally:
 
     Args:
         identical: accepted, with the honest meaning.
-        other: accepted, with a meaning of its own that was proved to be what its signer said.
+        other: accepted, with a meaning of its own that is what its signer said.
         refused: by the code of the error.
-        defects: seed and number of each mutant that was falsely accepted or met a foreign exception, and what it met.
+        defects: each mutant that was falsely accepted or met a foreign exception, and what it met.
     """
 
     identical: int = 0
@@ -105,6 +108,8 @@ class Fuzzer:
         self.insider = Insider()
         self.trust = self.insider.trust()
         self.certificate = self.insider.certificate()
+        self._model = llama()
+        self._fresh: Any = None  # a model that a refused adapter left as it was
 
     # Each target: a mutant from a random source
 
@@ -156,21 +161,31 @@ class Fuzzer:
         config = AdapterConfig.parse(snapshot.config.data)
         if config.hazards or config.changes_base:
             raise HazardError
-        model = llama()
+        model = self._fresh or deepcopy(self._model)
+        self._fresh = None
         try:
             loaded = load(model, snapshot)
         except SkillwarrantError:
             _require(measure(model).fingerprint == self._base, "a refused adapter changed the base")
             _require([*model.state_dict()] == self._keys, "a refused adapter left something behind")
+            self._fresh = model
             raise
         _require(measure(loaded.model).fingerprint == self._base, "the adapter changed the base")
-        live, signed = adapter_tensors(loaded.model, "default"), read_tensors(files[WEIGHTS_NAME])
+        live, signed = state_of(loaded.model, save_embedding_layers=False), read_tensors(files[WEIGHTS_NAME])
         _require(live.keys() <= signed.keys(), "a tensor that the file has not")
         for key, tensor in live.items():
             _require(_same(tensor, signed[key].to(tensor.dtype)), f"{key} is not the file's")
         rest = {key: signed[key] for key in signed.keys() - live.keys()}
         _require(all(self._is_base(key, tensor) for key, tensor in rest.items()), "a weight of the base")
-        return bool(torch.equal(logits(loaded.model), self._answers))
+        answers = logits(loaded.model)
+        _require(torch.equal(answers, self._as_peft(files)), "PEFT makes something else of these files")
+        return torch.equal(answers, self._answers)
+
+    def _as_peft(self, files: dict[str, bytes]) -> torch.Tensor:
+        with TemporaryDirectory() as room:
+            for name, data in files.items():
+                (Path(room) / name).write_bytes(data)
+            return logits(PeftModel.from_pretrained(deepcopy(self._model), room))
 
     def _is_base(self, key: str, tensor: torch.Tensor) -> bool:
         name = key.removeprefix("base_model.model.").replace(".base_layer", "")
@@ -200,11 +215,11 @@ class Fuzzer:
 
     @cached_property
     def _base(self) -> Any:
-        return measure(llama()).fingerprint
+        return measure(self._model).fingerprint
 
     @cached_property
     def _plain(self) -> dict[str, torch.Tensor]:
-        return dict(llama().state_dict())
+        return dict(self._model.state_dict())
 
     @cached_property
     def _keys(self) -> list[str]:
@@ -212,7 +227,7 @@ class Fuzzer:
 
     @cached_property
     def _answers(self) -> torch.Tensor:
-        return logits(load(llama(), self._snapshot).model)
+        return logits(load(deepcopy(self._model), self._snapshot).model)
 
 
 class HazardError(SkillwarrantError):

@@ -203,7 +203,9 @@ element("NaN in bfloat16", math.nan, torch.bfloat16)
 element("infinite in float16", math.inf, torch.float16)
 
 
-@case("one weight is finite in the file and infinite on the model", "load.mismatch", "in the type that this model has")
+@case(
+    "one weight is finite in the file and infinite on the model", "load.mismatch", "in the type that this model has"
+)
 def _(attempt: Published) -> None:
     attempt.tensors[B] = attempt.tensors[B].to(torch.float64)
     attempt.tensors[B].view(-1)[-1] = 1e300
