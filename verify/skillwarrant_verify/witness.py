@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from random import SystemRandom
@@ -90,20 +90,28 @@ class Blocks:
 
     def hold(self, live: Mapping[str, torch.Tensor]) -> bool:
         """Whether `DRAWN` blocks, drawn anew from all of them, are what they were."""
+        return all(self._holds(live[name].detach(), name, blocks) for name, blocks in self._draw().items())
+
+    def _draw(self) -> dict[str, list[int]]:
         names = list(self.digests)
         ends = list(accumulate(len(self.digests[name]) // _KEPT for name in names))
+        drawn: dict[str, list[int]] = {}
         total = ends[-1] if ends else 0
-        return all(
-            self._holds(live, names[place], index - (ends[place - 1] if place else 0))
-            for index in _DICE.sample(range(total), min(DRAWN, total))
-            for place in (bisect_right(ends, index),)
-        )
+        for index in _DICE.sample(range(total), min(DRAWN, total)):
+            place = bisect_right(ends, index)
+            drawn.setdefault(names[place], []).append(index - (ends[place - 1] if place else 0))
+        return drawn
 
-    def _holds(self, live: Mapping[str, torch.Tensor], name: str, block: int) -> bool:
-        tensor = live[name].detach()
+    def _holds(self, tensor: torch.Tensor, name: str, blocks: Sequence[int]) -> bool:
         size = tensor.numel() * tensor.element_size()
-        now = hashlib.sha256(parts_of(tensor, ((block * BLOCK, min((block + 1) * BLOCK, size)),)))
-        return now.digest()[:_KEPT] == self.digests[name][block * _KEPT : (block + 1) * _KEPT]
+        ranges = [(block * BLOCK, min((block + 1) * BLOCK, size)) for block in blocks]
+        data, start = memoryview(parts_of(tensor, ranges)), 0
+        for block, (begin, end) in zip(blocks, ranges, strict=True):
+            now = hashlib.sha256(data[start : start + end - begin]).digest()[:_KEPT]
+            if now != self.digests[name][block * _KEPT : (block + 1) * _KEPT]:
+                return False
+            start += end - begin
+        return True
 
 
 @dataclass(frozen=True, slots=True)
