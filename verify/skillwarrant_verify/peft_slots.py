@@ -16,8 +16,6 @@ from peft.utils.constants import UPCAST_DTYPES
 from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 
-from skillwarrant_format.errors import Unavailable
-
 __all__ = ["Placement", "Slot", "converted", "slots"]
 
 _SHORT = {torch.float16, torch.bfloat16} | {getattr(torch, name) for name in UPCAST_DTYPES if hasattr(torch, name)}
@@ -76,6 +74,8 @@ def slots(
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             device, dtype = _device_and_dtype(module)
+            if device is None:
+                continue
             final = torch.float32 if autocast_adapter_dtype and dtype in _SHORT else dtype
             place = Placement(device, final, dtype if low_cpu_mem_usage else None)
             parts = [child for name, child in module.named_children() if name != "base_layer"]
@@ -97,10 +97,8 @@ def _parameters(
                     yield owner, name, parameter
 
 
-def _device_and_dtype(layer: BaseTunerLayer) -> tuple[torch.device, torch.dtype]:
+def _device_and_dtype(layer: BaseTunerLayer) -> tuple[torch.device | None, torch.dtype]:
     base = layer.get_base_layer()
     device, dtype = layer._get_base_layer_device_and_dtype(base)  # type: ignore[no-untyped-call]
-    if device is None:
-        raise Unavailable("a targeted layer has no weight to take the device from", found=type(base).__name__)
     floating = dtype is not None and dtype.is_floating_point
     return device, dtype if floating else torch.get_default_dtype()

@@ -3,8 +3,8 @@
 A seal holds digests, not tensors: what every live tensor of the adapter measured after loading. Checking it
 measures them again. It sees an adapter that was removed, or exchanged under the same name, and weights that were
 edited in any way, also through `.data`. It does not see settings that are no tensor (a scaling), nor the base
-model, which `base.measure` measures. Where a method itself writes to its weights (training; OFT with `coft`, when it
-answers), it finds them changed.
+model, which `base.measure` measures. Where a method itself writes to its weights (training; OFT with `coft`, when
+it answers), it finds them changed.
 """
 
 from __future__ import annotations

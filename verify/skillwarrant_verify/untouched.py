@@ -2,7 +2,8 @@
 
 Identity, address and version counter of each are remembered; torch counts every write to a tensor but those through
 `.data`, which measuring the base finds. A tensor that was written to or replaced is as it was where its bits are:
-some methods keep one tensor for all their adapters, and each adapter's file has it.
+some methods keep one tensor for all their adapters, and each adapter's file has it; and torch writes the counters
+of batch normalisation to themselves whenever it loads anything.
 
 It knows torch, and nothing of PEFT.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import torch
 from torch import nn
@@ -20,6 +21,8 @@ from skillwarrant_format.errors import LoadMismatch
 from skillwarrant_verify.weights import same_bits
 
 __all__ = ["Untouched"]
+
+_SMALL: Final = 8  # bytes: a counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Untouched:
     """The tensors of a model at one moment, by the modules that hold them.
 
     Args:
-        copies: by address, those that the adapter to be loaded shares with others.
+        copies: by address: counters, and what the adapter to be loaded shares with others.
     """
 
     places: tuple[_Place, ...]
@@ -55,7 +58,9 @@ class Untouched:
     @classmethod
     def of(cls, model: nn.Module, *, but: Container[int] = ()) -> Self:
         """Remember a model's tensors, but those whose `id` is in `but`."""
-        return cls(tuple(_places(model, but)), {})
+        places = tuple(_places(model, but))
+        small = [place for place in places if place.tensor.numel() * place.tensor.element_size() <= _SMALL]
+        return cls(places, {place.address: place.tensor.detach().clone() for place in small})
 
     def share(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         """Which of an adapter's tensors others had before. They may be written to as long as nothing changes."""
@@ -75,7 +80,7 @@ class Untouched:
                 raise LoadMismatch(
                     "loading the adapter changed a tensor that is not the adapter's",
                     found=place.path,
-                    fix="Nothing of it was loaded. Load it onto a model of its own.",
+                    fix="Load the model anew, and this adapter onto one of its own.",
                 )
 
 
