@@ -102,6 +102,27 @@ def test_hooks_before_and_after_a_forward_are_named(change: Callable[[Any], None
     assert alterations(model) == (f"forward-hook: {LAYER}",)
 
 
+def test_what_transformers_leaves_behind_to_record_hidden_states_alters_nothing() -> None:
+    model = tiny.llama()
+    with torch.no_grad():
+        model(tiny.TOKENS, output_hidden_states=True, output_attentions=True)
+    assert any(module._forward_hooks for module in model.modules())
+    assert alterations(model) == ()
+    forward_hook(model)
+    assert alterations(model) == (f"forward-hook: {LAYER}",)
+
+
+def test_a_hook_that_is_called_like_that_recorder_is_named() -> None:
+    def output_capturing_hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return output
+
+    output_capturing_hook.__module__ = "transformers.utils.output_capturing"
+    model = tiny.llama()
+    layer(model).register_forward_hook(output_capturing_hook)
+    layer(model).mlp.register_forward_hook(functools.partial(output_capturing_hook))
+    assert alterations(model) == (f"forward-hook: {LAYER}", f"forward-hook: {LAYER}.mlp")
+
+
 @pytest.mark.parametrize("change", PATCHES, ids=lambda change: change.__name__)
 def test_a_module_that_does_something_else_than_its_class_is_named(change: Callable[[Any], None]) -> None:
     model = tiny.llama()

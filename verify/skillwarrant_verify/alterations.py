@@ -43,6 +43,7 @@ _TORCH: Final = {  # what torch calls its own
 _LIBRARIES: Final = frozenset({"accelerate", "bitsandbytes", "diffusers", "peft", "torch", "transformers"})
 _GLOBAL_HOOKS: Final = ("_global_forward_hooks", "_global_forward_pre_hooks")
 _ACCELERATE: Final = "accelerate.hooks"
+_RECORDER: Final = "transformers.utils.output_capturing"
 
 
 def alterations(model: nn.Module) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ def alterations(model: nn.Module) -> tuple[str, ...]:
 
 def _kinds(module: nn.Module) -> Iterator[str]:
     own = vars(module)
-    if own["_forward_hooks"] or own["_forward_pre_hooks"]:
+    if own["_forward_pre_hooks"] or not all(map(_only_records, own["_forward_hooks"].values())):
         yield "forward-hook"
     if is_parametrized(module):
         yield "parametrization"
@@ -72,6 +73,11 @@ def _kinds(module: nn.Module) -> Iterator[str]:
         yield "accelerate-hook" if _is_of_accelerate(module) else "patched-forward"
     if "_call_impl" in own or own.get("_compiled_call_impl") is not None:
         yield "patched-forward"
+
+
+def _only_records(hook: Any) -> bool:
+    """Whether it is what transformers leaves behind once it was asked for hidden states: it returns nothing."""
+    return _home(hook) == _RECORDER and hook.__name__ == "output_capturing_hook"
 
 
 def _is_of_accelerate(module: nn.Module) -> bool:
