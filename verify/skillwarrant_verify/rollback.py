@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import nn
@@ -21,7 +21,8 @@ from skillwarrant_verify.weights import same_bits
 
 __all__ = ["Journal"]
 
-_CONTAINERS = (dict, list, set)
+_CONTAINERS: Final = (dict, list, set)
+_QUANTISERS: Final = frozenset({"bitsandbytes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ class Journal:
     def of(cls, model: nn.Module, *, contents: Iterable[torch.Tensor] = ()) -> Self:
         """Remember a model. Costs a few copies of small dictionaries per module, and the copies of `contents`."""
         modules = list(model.modules())
+        tensors = [*model.parameters(), *model.buffers()]
         return cls(
-            entries=tuple(_Entry.of(item) for item in (*modules, *_configurations(modules))),
+            entries=tuple(_Entry.of(item) for item in (*modules, *_belongings(modules, tensors))),
             trainable=tuple((parameter, parameter.requires_grad) for parameter in model.parameters()),
-            tensors=tuple((tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers())),
+            tensors=tuple((tensor, tensor.data) for tensor in tensors),
             contents=[_Content(tensor, tensor.data, tensor.detach().clone()) for tensor in contents],
         )
 
@@ -93,8 +95,9 @@ class _Content:
             self.memory.copy_(self.copy)
 
 
-def _configurations(modules: Sequence[nn.Module]) -> list[Any]:
-    """The objects with settings that PEFT changes: the model's configuration, and those of its adapters."""
+def _belongings(modules: Sequence[nn.Module], tensors: Iterable[torch.Tensor]) -> list[Any]:
+    """The objects besides modules that PEFT or its libraries change: the model's configuration, those of its
+    adapters, and what quantised weights carry along."""
     found: dict[int, Any] = {}
     for module in modules:
         attributes = vars(module)
@@ -102,7 +105,21 @@ def _configurations(modules: Sequence[nn.Module]) -> list[Any]:
         for item in (attributes.get("config"), *(adapters.values() if isinstance(adapters, dict) else ())):
             if hasattr(item, "__dict__"):
                 found[id(item)] = item
+        _collect(attributes.values(), found)
+    for tensor in tensors:
+        if attributes := getattr(tensor, "__dict__", None):
+            found[id(tensor)] = tensor
+            _collect(attributes.values(), found)
     return list(found.values())
+
+
+def _collect(values: Iterable[Any], found: dict[int, Any]) -> None:
+    for value in values:
+        if type(value).__module__.partition(".")[0] in _QUANTISERS and id(value) not in found:
+            if isinstance(value, nn.Module | torch.Tensor) or not hasattr(value, "__dict__"):
+                continue
+            found[id(value)] = value
+            _collect(vars(value).values(), found)
 
 
 @dataclass(frozen=True, slots=True)
