@@ -108,6 +108,7 @@ name = $publisher
 name = $base
 $revision
 # directory = "../base-model"
+# casts = ["bfloat16", "float16"]  # other dtypes it may be loaded in; a quantised base is a [[base]] of its own
 
 [deployment]  # where you sanction its use
 environments = [$environment]
