@@ -51,4 +51,7 @@ def cut(text: str, size: int) -> str:
 
 def _shortened(observation: Observation, size: int) -> Observation:
     checks = tuple(replace(check, message=cut(check.message, size)) for check in observation.checks)
-    return replace(observation, message=cut(observation.message, size), checks=checks)
+    policy = observation.policy
+    if policy.notice is not None:
+        policy = replace(policy, notice=cut(policy.notice, size))
+    return replace(observation, message=cut(observation.message, size), checks=checks, policy=policy)

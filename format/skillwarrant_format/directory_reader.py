@@ -1,6 +1,6 @@
 """Reading a directory once: a walk held by descriptors that follows no link, and files that must not change.
 
-What an adapter may consist of is in `adapter_files`; what becomes of the files is in `snapshot`.
+What may be there is in `file_rules`; what becomes of the files is in `snapshot` and `policy_files`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from skillwarrant_format import limits
-from skillwarrant_format.adapter_files import check_folder, check_spelling, is_ignored
 from skillwarrant_format.errors import FilesMismatch, FormatError, UsageError
+from skillwarrant_format.file_rules import FileRules
 from skillwarrant_format.hashing import Progress, StreamHasher
 from skillwarrant_format.owned_file import File, fresh_memory
 
-__all__ = ["Entry", "Reader", "walk_directory"]
+__all__ = ["Entry", "Reader", "read_directory"]
 
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a fifo must not hang us
 _SYMLINK_FIX: Final = (
@@ -42,48 +43,75 @@ class Entry:
         return self.path.rpartition("/")[2]
 
 
-def walk_directory(stack: ExitStack, source: str) -> Iterator[Entry]:
-    """Every file below a directory; the directories stay open as long as `stack`.
+def read_directory(
+    stack: ExitStack, source: str, rules: FileRules, *, beside: frozenset[str], progress: Progress | None = None
+) -> dict[str, File]:
+    """Every file below a directory, read once, by its path; the directories stay open as long as `stack`.
+
+    Args:
+        rules: what may be there.
+        beside: files at the top that are no part of it; they are read as well, and bounded as bundles.
+        progress: told (bytes read, bytes in total) after every chunk.
 
     Raises:
         UsageError: there is no such directory.
-        FilesMismatch, FormatError: a link, something that is no file, a name or a number beyond what is accepted.
+        FilesMismatch, FormatError: a link, something that is no file, a name or a size beyond what is accepted, or
+            a file that changed while being read.
+        OSError: the system would not let us read.
     """
-    return _walk(stack, _open_directory(stack, source, None), "", iter(range(limits.MAX_FOLDERS)))
+    walk = islice(
+        _walk_directory(stack, source, rules), rules.most_files + 1 + len(beside)
+    )  # too many is told below
+    entries = sorted(walk, key=lambda entry: entry.path)
+    rules.check_names(entry.path for entry in entries if entry.path not in beside)
+    inside = sum(entry.size for entry in entries if entry.path not in beside)
+    total = sum(entry.size for entry in entries)
+    rules.check_size(inside, total - inside)
+    reader = Reader(total, progress, stack.enter_context(StreamHasher()))
+    return {entry.path: reader.read(entry) for entry in entries}
 
 
-def _open_directory(stack: ExitStack, name: str, parent: int | None) -> int:
+def _walk_directory(stack: ExitStack, source: str, rules: FileRules) -> Iterator[Entry]:
+    top = _open_directory(stack, source, None, rules)
+    return _walk(stack, top, "", iter(range(limits.MAX_FOLDERS)), rules)
+
+
+def _open_directory(stack: ExitStack, name: str, parent: int | None, rules: FileRules) -> int:
     # Only the top may be reached through a link: it is the caller's own name for the directory.
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if parent is None else os.O_NOFOLLOW)
+    expected = f"the directory of the {rules.what}"
     try:
         descriptor = os.open(name, flags, dir_fd=parent)
     except FileNotFoundError:
-        raise UsageError("there is no such directory", expected="an adapter's directory", found=name) from None
+        raise UsageError("there is no such directory", expected=expected, found=name) from None
     except NotADirectoryError:
-        raise UsageError("not a directory", expected="an adapter's directory", found=name) from None
+        raise UsageError("not a directory", expected=expected, found=name) from None
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def _walk(stack: ExitStack, descriptor: int, prefix: str, folders: Iterator[int]) -> Iterator[Entry]:
+def _walk(
+    stack: ExitStack, descriptor: int, prefix: str, folders: Iterator[int], rules: FileRules
+) -> Iterator[Entry]:
     """Every file below an open directory; `folders` runs out when there are too many directories."""
     with os.scandir(descriptor) as found:
         for entry in found:
             path = prefix + entry.name
-            if is_ignored(path):
+            if path in rules.ignored:
                 continue
-            check_spelling(path)
+            rules.check_spelling(path)
             if entry.is_symlink():
-                raise _is_symlink(path)
+                raise _is_symlink(path, rules)
             if entry.is_dir(follow_symlinks=False):
-                check_folder(path)
+                rules.check_folder(path)
                 if next(folders, None) is None:
-                    raise _too_many_folders()
-                yield from _walk(stack, _open_directory(stack, entry.name, descriptor), f"{path}/", folders)
+                    raise _too_many_folders(rules)
+                below = _open_directory(stack, entry.name, descriptor, rules)
+                yield from _walk(stack, below, f"{path}/", folders, rules)
             else:
                 state = entry.stat(follow_symlinks=False)
                 if not stat.S_ISREG(state.st_mode):
-                    raise _not_regular(path)
+                    raise _not_regular(path, rules)
                 yield Entry(path, descriptor, state.st_size, state.st_ino)
 
 
@@ -146,13 +174,13 @@ def _changed(path: str) -> FormatError:
     )
 
 
-def _is_symlink(path: str) -> FilesMismatch:
-    return FilesMismatch("the adapter has a symlink", expected="regular files", found=path, fix=_SYMLINK_FIX)
+def _is_symlink(path: str, rules: FileRules) -> FilesMismatch:
+    return FilesMismatch(f"the {rules.what} has a symlink", expected="regular files", found=path, fix=_SYMLINK_FIX)
 
 
-def _not_regular(path: str) -> FilesMismatch:
-    return FilesMismatch("the adapter has something that is no file", expected="regular files", found=path)
+def _not_regular(path: str, rules: FileRules) -> FilesMismatch:
+    return FilesMismatch(f"the {rules.what} has something that is no file", expected="regular files", found=path)
 
 
-def _too_many_folders() -> FormatError:
-    return FormatError("the adapter has too many directories", expected=f"at most {limits.MAX_FOLDERS}")
+def _too_many_folders(rules: FileRules) -> FormatError:
+    return FormatError(f"the {rules.what} has too many directories", expected=f"at most {limits.MAX_FOLDERS}")

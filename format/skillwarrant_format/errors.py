@@ -13,7 +13,8 @@
     │   ├── DigestMismatch         a file's bytes are not the signed bytes
     │   ├── WrongBase              the base model is not the one that was measured or authorised
     │   ├── LoadMismatch           what got onto the model is not what was verified
-    │   └── OperatorInvalid        an operator's credential proves nothing
+    │   ├── OperatorInvalid        an operator's credential proves nothing
+    │   └── PolicyRefused          a policy that is signed, or should be, is not one that may be used
     ├── PolicyDenied           the policy did not find proved what it requires (exit 1)
     ├── NotWarranted           an adapter was to get onto a model past the gate (exit 1)
     ├── SigningRefused         a signing service answered no (exit 1)
@@ -45,6 +46,7 @@ __all__ = [
     "OperatorInvalid",
     "PolicyDenied",
     "PolicyError",
+    "PolicyRefused",
     "SignatureInvalid",
     "SigningRefused",
     "SkillwarrantError",
@@ -163,6 +165,12 @@ class OperatorInvalid(VerificationError):
     """An operator's credential does not verify, and so proves nothing of who runs a deployment."""
 
     code = "operator.invalid"
+
+
+class PolicyRefused(VerificationError):
+    """A policy is not the one that was asked for: unsigned, another's, out of its time, or gone back."""
+
+    code = "policy.refused"
 
 
 class PolicyDenied(SkillwarrantError):

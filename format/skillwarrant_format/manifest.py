@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from skillwarrant_format.adapter_files import check_names
+from skillwarrant_format.adapter_files import ADAPTER
 from skillwarrant_format.bundle import BUNDLE_NAME
 from skillwarrant_format.errors import FormatError, WrongPredicate
 from skillwarrant_format.fields import Fields, present
@@ -142,7 +142,7 @@ def _require_type(found: str) -> None:
 
 def _check_subjects(statement: Statement) -> None:
     names = [subject.name for subject in statement.subjects]
-    check_names(names)
+    ADAPTER.check_names(names)
     if BUNDLE_NAME in names:
         raise FormatError(
             "a subject has the bundle's own name, and no bundle holds its own digest", found=BUNDLE_NAME

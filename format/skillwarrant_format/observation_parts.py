@@ -16,7 +16,17 @@ from skillwarrant_format.fields import Fields, format_time, present
 from skillwarrant_format.names import SEMVER, SKILL_NAME
 from skillwarrant_format.strict_json import JsonObject, JsonValue
 
-__all__ = ["BaseSeen", "Check", "LogPlace", "Outcome", "Place", "PolicyUsed", "SkillSeen", "TrustUsed"]
+__all__ = [
+    "BaseSeen",
+    "Check",
+    "LogPlace",
+    "Outcome",
+    "Place",
+    "PolicyOrigin",
+    "PolicyUsed",
+    "SkillSeen",
+    "TrustUsed",
+]
 
 Outcome: TypeAlias = Literal["proved", "not-proved", "not-checked"]
 
@@ -47,7 +57,9 @@ class Check:
         )
         if "tolerated" in fields and not (check.tolerated and check.outcome != "proved"):
             raise FormatError(
-                f"{fields.at('tolerated')} says nothing", expected="true, of what is not proved", found=check.outcome
+                f"{fields.at('tolerated')} says nothing",
+                expected="true, of what is not proved",
+                found=check.outcome,
             )
         return check
 
@@ -151,13 +163,55 @@ class SkillSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOrigin:
+    """Whose policy it is: of one that was verified as a policy bundle.
+
+    Args:
+        bundle: SHA-256 of the bundle's bytes.
+        not_after: until when the policy may be used, by its document and its bundle.
+    """
+
+    bundle: Digest
+    identity: str
+    issuer: str
+    log: LogPlace
+    not_after: datetime
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        signer = fields.object("signer")
+        return cls(
+            bundle=fields.digest("bundle"),
+            identity=signer.text("identity", limit=limits.MAX_URI_CHARS),
+            issuer=signer.text("issuer", limit=limits.MAX_URI_CHARS),
+            log=LogPlace.parse(fields.object("log")),
+            not_after=fields.time("notAfter"),
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "bundle": {"sha256": self.bundle.hex},
+            "signer": {"identity": self.identity, "issuer": self.issuer},
+            "log": self.log.to_json(),
+            "notAfter": format_time(self.not_after),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyUsed:
-    """Which policy decided, by the digest of its exact bytes."""
+    """Which policy decided, by the digest of its exact bytes.
+
+    Args:
+        origin: who signed it; None where nobody was asked to.
+        notice: why it is this one, where another was to take its place.
+    """
 
     name: str
     revision: int
     digest: Digest
     engine: str
+    origin: PolicyOrigin | None = None
+    notice: str | None = None
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -166,15 +220,19 @@ class PolicyUsed:
             revision=fields.integer("revision"),
             digest=fields.digest("digest"),
             engine=fields.text("engine"),
+            origin=fields.maybe("origin", lambda key: PolicyOrigin.parse(fields.object(key))),
+            notice=fields.maybe("notice", lambda key: fields.text(key, limit=limits.MAX_MESSAGE_CHARS)),
         )
 
     def to_json(self) -> JsonObject:
-        return {
-            "name": self.name,
-            "revision": self.revision,
-            "digest": {"sha256": self.digest.hex},
-            "engine": self.engine,
-        }
+        return present(
+            name=self.name,
+            revision=self.revision,
+            digest={"sha256": self.digest.hex},
+            engine=self.engine,
+            origin=None if self.origin is None else self.origin.to_json(),
+            notice=self.notice,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

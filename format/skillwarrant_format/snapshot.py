@@ -11,16 +11,14 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from skillwarrant_format import limits
-from skillwarrant_format.adapter_files import CONFIG_NAME, WEIGHTS_NAME, check_names
+from skillwarrant_format.adapter_files import ADAPTER, CONFIG_NAME, WEIGHTS_NAME
 from skillwarrant_format.bundle import BUNDLE_NAME
-from skillwarrant_format.directory_reader import Reader, walk_directory
-from skillwarrant_format.errors import FilesMismatch, FormatError, Unavailable, shown
+from skillwarrant_format.directory_reader import read_directory
+from skillwarrant_format.errors import FilesMismatch, Unavailable, shown
 from skillwarrant_format.hashing import Progress, StreamHasher
 from skillwarrant_format.owned_file import File, copied
 
@@ -60,18 +58,13 @@ class Snapshot:
         source = str(directory)
         try:
             with ExitStack() as stack:
-                walk = islice(walk_directory(stack, source), limits.MAX_FILES + 2)  # check_names says "too many"
-                entries = sorted(walk, key=lambda entry: entry.path)
-                beside = {bundle_name, BUNDLE_NAME}
-                check_names(entry.path for entry in entries if entry.path not in beside)
-                total = sum(entry.size for entry in entries)
-                _check_sizes(total, sum(entry.size for entry in entries if entry.path == bundle_name))
-                reader = Reader(total, progress, stack.enter_context(StreamHasher()))
-                files = {entry.path: reader.read(entry) for entry in entries if entry.path not in beside}
-                found = next((reader.read(entry) for entry in entries if entry.path == bundle_name), None)
+                # Where the bundle has another name, the usual one is no part of the adapter either.
+                beside = frozenset({bundle_name, BUNDLE_NAME})
+                files = read_directory(stack, source, ADAPTER, beside=beside, progress=progress)
+                bundle = {name: files.pop(name, None) for name in sorted(beside)}[bundle_name]
         except OSError as error:
             raise Unavailable(f"{shown(source)} could not be read", found=os.strerror(error.errno or 0)) from error
-        return cls._of(files, None if found is None else bytes(found.data), source)
+        return cls._of(files, None if bundle is None else bytes(bundle.data), source)
 
     @classmethod
     def of(
@@ -82,8 +75,8 @@ class Snapshot:
         Raises:
             FilesMismatch, FormatError: as `read`.
         """
-        check_names(files)
-        _check_sizes(sum(map(len, files.values())), len(bundle or b""))
+        ADAPTER.check_names(files)
+        ADAPTER.check_size(sum(map(len, files.values())), len(bundle or b""))
         with StreamHasher() as hasher:
             mine = {path: copied(path, files[path], hasher) for path in sorted(files)}
         return cls._of(mine, bundle, source)
@@ -122,12 +115,3 @@ class Snapshot:
             found=", ".join(list(self.files)[:5]),
             fix="Save one with model.save_pretrained(directory).",
         )
-
-
-def _check_sizes(total: int, bundle: int) -> None:
-    for what, size, limit in (
-        ("bundle", bundle, limits.MAX_BUNDLE_BYTES),
-        ("adapter", total, limits.MAX_ADAPTER_BYTES),
-    ):
-        if size > limit:
-            raise FormatError(f"the {what} is too large", expected=f"at most {limit} bytes", found=f"{size} bytes")

@@ -39,12 +39,14 @@ from skillwarrant_format.observation import (
     LogPlace,
     Observation,
     Phase,
+    PolicyOrigin,
     PolicyUsed,
     SkillSeen,
     Source,
     TrustUsed,
 )
 from skillwarrant_format.observation_change import ChangeKind
+from skillwarrant_format.policy_bundle import PolicyBundle
 from skillwarrant_format.statement import Statement, Subject
 
 PRINTABLE = st.one_of(st.just(" "), st.characters(exclude_categories=("C", "Z")))
@@ -194,6 +196,14 @@ manifests = st.builds(
 
 activations = st.binary(min_size=16, max_size=16).map(bytes.hex)
 
+log_places = st.builds(
+    LogPlace,
+    origin=texts,
+    log_id=digests.map(lambda digest: digest.hex),
+    index=st.integers(0, MAX_JSON_INTEGER),
+    integrated_time=optional(times),
+)
+
 observations = st.builds(
     Observation,
     phase=st.sampled_from(get_args(Phase)),
@@ -220,18 +230,20 @@ observations = st.builds(
             manifest=digests,
             identity=texts,
             issuer=texts,
-            log=st.builds(
-                LogPlace,
-                origin=texts,
-                log_id=digests.map(lambda digest: digest.hex),
-                index=st.integers(0, MAX_JSON_INTEGER),
-                integrated_time=optional(times),
-            ),
+            log=log_places,
             base=optional(st.builds(BaseSeen, name=texts, form=optional(texts))),
         )
     ),
     policy=st.builds(
-        PolicyUsed, name=texts, revision=st.integers(0, MAX_JSON_INTEGER), digest=digests, engine=texts
+        PolicyUsed,
+        name=texts,
+        revision=st.integers(0, MAX_JSON_INTEGER),
+        digest=digests,
+        engine=texts,
+        origin=optional(
+            st.builds(PolicyOrigin, bundle=digests, identity=texts, issuer=texts, log=log_places, not_after=times)
+        ),
+        notice=optional(texts),
     ),
     inputs=optional(digests),
     base=optional(fingerprints),
@@ -254,6 +266,19 @@ observations = st.builds(
             ),
         )
     ),
+)
+
+policy_windows = st.lists(times, min_size=1, max_size=2, unique=True).map(sorted)
+policy_bundles = policy_windows.flatmap(
+    lambda window: st.builds(
+        PolicyBundle,
+        name=texts,
+        revision=counts,
+        api_version=texts,
+        document=st.just("policy.toml"),
+        not_after=st.just(window[-1]),
+        not_before=st.just(window[0] if len(window) == 2 else None),
+    )
 )
 
 _JUNK: tuple[Any, ...] = (

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,26 @@ from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 from schema_paths import described, written
 
-from skillwarrant_format import manifest, observation, schemas
+from skillwarrant_format import manifest, observation, policy_bundle, schemas
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.fields import format_time, parse_time
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.observation import Observation, Place
+from skillwarrant_format.policy_bundle import PolicyBundle
 from skillwarrant_format.statement import Statement, Subject
 
 FIRST = Place(seq=0, previous=Digest("0" * 64))
 SUBJECT = Subject(name="adapter_config.json", digest=Digest.of(b"{}"))
-TYPES = (manifest.PREDICATE_TYPE, observation.PREDICATE_TYPE)
+POLICY_SUBJECT = Subject(name="policy.toml", digest=Digest.of(b"name = 1"))
+TYPES = (manifest.PREDICATE_TYPE, observation.PREDICATE_TYPE, policy_bundle.PREDICATE_TYPE)
+
+
+PARSERS: dict[str, Callable[[Statement], object]] = {
+    manifest.PREDICATE_TYPE: SkillManifest.parse,
+    observation.PREDICATE_TYPE: Observation.parse,
+    policy_bundle.PREDICATE_TYPE: PolicyBundle.parse,
+}
 
 
 def validator(predicate_type: str) -> Draft202012Validator:
@@ -37,11 +46,9 @@ def validator(predicate_type: str) -> Draft202012Validator:
 def accepts(predicate_type: str, predicate: dict[str, Any]) -> bool:
     """Whether the parser takes a predicate, in a statement that is good in all else."""
     try:
-        statement = Statement.build(subjects=[SUBJECT], predicate_type=predicate_type, predicate=predicate)
-        if predicate_type == manifest.PREDICATE_TYPE:
-            SkillManifest.parse(statement)
-        else:
-            Observation.parse(statement)
+        subject = POLICY_SUBJECT if predicate_type == policy_bundle.PREDICATE_TYPE else SUBJECT
+        statement = Statement.build(subjects=[subject], predicate_type=predicate_type, predicate=predicate)
+        PARSERS[predicate_type](statement)
     except FormatError:
         return False
     return True
@@ -53,6 +60,12 @@ def observation_json(found: Observation) -> dict[str, Any]:
 
 manifest_predicates = strategies.manifests.map(lambda found: json.loads(json.dumps(found.to_json())))
 observation_predicates = strategies.observations.map(lambda found: json.loads(json.dumps(observation_json(found))))
+policy_predicates = strategies.policy_bundles.map(lambda found: json.loads(json.dumps(found.to_json())))
+PREDICATES = {
+    manifest.PREDICATE_TYPE: manifest_predicates,
+    observation.PREDICATE_TYPE: observation_predicates,
+    policy_bundle.PREDICATE_TYPE: policy_predicates,
+}
 
 
 @pytest.mark.parametrize("predicate_type", TYPES)
@@ -82,8 +95,16 @@ def test_every_observation_is_valid(predicate: dict[str, Any]) -> None:
     assert accepts(observation.PREDICATE_TYPE, predicate)
 
 
+@settings(max_examples=40)
+@given(policy_predicates)
+def test_every_policy_bundle_is_valid(predicate: dict[str, Any]) -> None:
+    validator(policy_bundle.PREDICATE_TYPE).validate(predicate)
+    assert accepts(policy_bundle.PREDICATE_TYPE, predicate)
+
+
 MANIFEST_VALIDATOR = validator(manifest.PREDICATE_TYPE)
 OBSERVATION_VALIDATOR = validator(observation.PREDICATE_TYPE)
+POLICY_VALIDATOR = validator(policy_bundle.PREDICATE_TYPE)
 
 
 @settings(max_examples=100)
@@ -98,6 +119,14 @@ def test_schema_and_parser_agree_on_mutants_of_observations_but_for_the_listed_r
     mutant: dict[str, Any],
 ) -> None:
     check_agreement(OBSERVATION_VALIDATOR, observation.PREDICATE_TYPE, mutant)
+
+
+@settings(max_examples=100)
+@given(strategies.mutants(policy_predicates))
+def test_schema_and_parser_agree_on_mutants_of_policy_bundles_but_for_the_listed_rules(
+    mutant: dict[str, Any],
+) -> None:
+    check_agreement(POLICY_VALIDATOR, policy_bundle.PREDICATE_TYPE, mutant)
 
 
 def check_agreement(found: Draft202012Validator, predicate_type: str, mutant: dict[str, Any]) -> None:
@@ -122,6 +151,10 @@ def beyond_a_schema(predicate: dict[str, Any], schema: Any) -> Iterator[str]:
                 yield "a newline at the end, which `$` in Python's regular expressions lets pass"
             if value.endswith("Z") and not is_time(value):
                 yield "a day that is not in the calendar"
+    if "revision" in predicate and predicate.get("notBefore", "") >= predicate.get("notAfter", "~"):
+        yield "an empty time window of a policy"
+    if "revision" in predicate and predicate.get("document") == "policy.json":
+        yield "a document that is no subject"
     deployment = predicate.get("deployment")
     if isinstance(deployment, dict) and deployment.get("notBefore", "") >= deployment.get("notAfter", "~"):
         yield "an empty time window"
@@ -174,7 +207,7 @@ def property_sets(schema: Any) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("predicate_type", TYPES)
 def test_the_schema_has_every_field_that_is_written_and_no_other(predicate_type: str) -> None:
     schema: Any = schemas.load(predicate_type)
-    documents = manifest_predicates if predicate_type == manifest.PREDICATE_TYPE else observation_predicates
+    documents = PREDICATES[predicate_type]
     seen: set[str] = set()
 
     @settings(max_examples=60, database=None)
@@ -200,7 +233,7 @@ def test_the_wheel_has_the_schemas(tmp_path: Path) -> None:
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        for name in ("skill-manifest-v1.json", "skill-activation-v1.json"):
+        for name in ("skill-manifest-v1.json", "skill-activation-v1.json", "policy-bundle-v1.json"):
             packed = archive.read(f"skillwarrant_format/schemas/{name}")
             assert packed == (Path(schemas.__file__).parent / name).read_bytes()
         assert "skillwarrant_format/py.typed" in archive.namelist()

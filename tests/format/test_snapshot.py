@@ -11,6 +11,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,10 +253,9 @@ def test_more_directories_than_can_be_held_open_are_a_no_and_not_an_error_of_the
 
 
 def test_too_many_files_and_too_many_bytes_are_refused(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_FILES", 2)
+    monkeypatch.setattr(snapshot, "ADAPTER", replace(adapter_files.ADAPTER, most_files=2))
     assert "too many files" in refusal(adapter, FormatError)
-    monkeypatch.setattr(limits, "MAX_FILES", 100)
-    monkeypatch.setattr(limits, "MAX_ADAPTER_BYTES", 20)
+    monkeypatch.setattr(snapshot, "ADAPTER", replace(adapter_files.ADAPTER, most_bytes=20))
     assert "too large" in refusal(adapter, FormatError)
     with pytest.raises(FormatError, match="too large"):
         Snapshot.of(PLAIN)

@@ -1,14 +1,14 @@
-"""The JSON Schemas (Draft 2020-12) of both predicates, for readers in other languages.
+"""The JSON Schemas (Draft 2020-12) of the predicates, for readers in other languages.
 
 Our own parser does not use them; the tests hold it to them. What no schema can say is listed in
-docs/reference/manifest.md.
+docs/reference/manifest.md and docs/reference/policy-bundle.md.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from skillwarrant_format import manifest, observation
+from skillwarrant_format import manifest, observation, policy_bundle
 from skillwarrant_format.errors import UsageError
 from skillwarrant_format.strict_json import JsonObject, loads_object
 
@@ -17,6 +17,7 @@ __all__ = ["load"]
 _FILES: Final = {
     manifest.PREDICATE_TYPE: "skill-manifest-v1.json",
     observation.PREDICATE_TYPE: "skill-activation-v1.json",
+    policy_bundle.PREDICATE_TYPE: "policy-bundle-v1.json",
 }
 
 
@@ -24,7 +25,7 @@ def load(predicate_type: str) -> JsonObject:
     """The schema of a predicate.
 
     Raises:
-        UsageError: it is none of the two predicate types of this product.
+        UsageError: it is no predicate type of this product that has one.
     """
     from importlib.resources import files
 
