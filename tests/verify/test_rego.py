@@ -166,7 +166,7 @@ def test_what_cannot_be_read_hides_nothing_else() -> None:
 @pytest.mark.parametrize("name", ["deny", "warn_x", "violation"])
 def test_a_result_that_is_no_list_denies(name: str, value: JsonValue) -> None:
     rule = RegoRule(path=f"data.skillwarrant.{name}", where=())
-    assert codes(answer([(rule, value)])) == ["rego.malformed"]
+    assert codes(answer([rule], [(rule, value)])) == ["rego.malformed"]
 
 
 def test_too_many_messages_are_one_denial() -> None:
@@ -180,12 +180,12 @@ def test_too_many_messages_are_one_denial() -> None:
     )
 )
 def test_whatever_a_deny_rule_gives_is_a_denial_unless_it_is_an_empty_list(value: Any) -> None:
-    assert bool(answer([(RULE, value)]).denials) == (value != [])
+    assert bool(answer([RULE], [(RULE, value)]).denials) == (value != [])
 
 
 def test_an_answer_is_no_truth_value_and_never_of_nothing() -> None:
     with pytest.raises(TypeError, match="neither true nor false"):
-        bool(answer([(RULE, [])]))
+        bool(answer([RULE], [(RULE, [])]))
     with pytest.raises(ValueError, match="no rule"):
         RegoAnswer(denials=(), warnings=(), evaluated=())
 
@@ -219,6 +219,8 @@ def test_what_is_not_there_denies_by_its_path(body: str, document: Mapping[str, 
     missing = [finding for finding in found.denials if finding.code == "rego.missing"]
     assert missing
     assert missing[0].where[0].startswith("policy.rego:")
+    assert missing[0].rule.startswith("data.skillwarrant.")
+    assert found.evaluated == ("data.skillwarrant.deny", "data.skillwarrant.warn")
     assert "object.get" in missing[0].message
 
 

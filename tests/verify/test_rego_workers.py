@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from modules import codes, files, judged
-from skillwarrant_format.errors import PolicyError, Unavailable
+from skillwarrant_format.errors import PolicyError, Unavailable, UsageError
 from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_verify import rego, rego_process
 from skillwarrant_verify.rego import RegoModules
@@ -268,6 +268,26 @@ def test_a_worker_sees_none_of_our_switches(monkeypatch: pytest.MonkeyPatch) -> 
         seen = Path(f"/proc/{only_worker(modules)}/environ").read_bytes().split(b"\0")
         assert not [item for item in seen if item.startswith((b"SKILLWARRANT_", b"RUST_"))]
         assert codes(modules.evaluate({"now": 6}, {})) == ["rego.deny"]
+
+
+def test_a_programs_own_signals_and_limits_change_no_bound() -> None:
+    code = """
+import resource, signal, sys
+from modules import codes, files
+from skillwarrant_verify import rego
+signal.signal(signal.SIGPROF, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+rego.EVALUATION_SECONDS = 0.3
+print(codes(rego.RegoModules.load(files(sys.argv[1])).evaluate({"now": 1000000}, {})))
+"""
+    done = python(code, SLOW)
+    assert done.stdout == "['rego.timeout']\n", done.stderr
+
+
+def test_no_process_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        RegoModules.load(SIMPLE, processes=0)
 
 
 def test_where_no_worker_can_start_it_is_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

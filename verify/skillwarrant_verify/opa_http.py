@@ -90,9 +90,11 @@ class OpaServer:
         decision_id = shown(found, _MAX_ID) if isinstance(found, str) and found else None
         if "result" not in reply:
             undefined = refusal(whole, "rego.undefined", f"{whole.path} is undefined on {self.url}")
-            return answer([], [undefined], decision_id=decision_id)
-        refusals = list(_objections(whole, reply["result"]))
-        return answer([] if refusals else _rules(whole, reply["result"]), refusals, decision_id=decision_id)
+            return answer([whole], [], [undefined], decision_id=decision_id)
+        if refusals := list(_objections(whole, reply["result"])):
+            return answer([whole], [], refusals, decision_id=decision_id)
+        results = _rules(whole, reply["result"])
+        return answer([rule for rule, _ in results], results, decision_id=decision_id)
 
 
 def _objections(whole: RegoRule, result: JsonValue) -> Iterator[RegoFinding]:

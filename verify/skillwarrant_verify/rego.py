@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Final, Self
 
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import FormatError, PolicyError
+from skillwarrant_format.errors import FormatError, PolicyError, UsageError
 from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical, loads
 from skillwarrant_verify.rego_answer import RegoAnswer, RegoFinding, answer, refusal
 from skillwarrant_verify.rego_document import encode, missing
@@ -59,8 +59,11 @@ class RegoModules:
 
         Raises:
             PolicyError: a file is not acceptable, does not compile, or says what can deny nothing; with its line.
+            UsageError: `processes` is less than 1.
             Unavailable: the engine is not installed, is not the pinned one, or does not answer as it must.
         """
+        if processes < 1:
+            raise UsageError("modules need a process", expected="at least 1", found=str(processes))
         sources = read_sources(files)
         workers = Workers(sources, size=processes, load_seconds=_LOAD_SECONDS)
         try:
@@ -122,7 +125,7 @@ class RegoModules:
         values = (encode(config, "data.config"), encode(document, "input"))
         absent = missing(self._linted.required, {"input": document, "data": {"config": config}})
         results, refusals = self._evaluated(values)
-        return answer(results, [*absent, *refusals])
+        return answer(self.rules, results, [*absent, *refusals])
 
     def _evaluated(self, values: tuple[bytes, bytes]) -> tuple[list[tuple[RegoRule, JsonValue]], list[RegoFinding]]:
         try:

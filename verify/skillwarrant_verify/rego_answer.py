@@ -71,6 +71,7 @@ def refusal(rule: RegoRule, code: str, message: str, details: JsonValue = None) 
 
 
 def answer(
+    evaluated: Iterable[RegoRule],
     results: Iterable[tuple[RegoRule, JsonValue]],
     refusals: Iterable[RegoFinding] = (),
     *,
@@ -79,20 +80,21 @@ def answer(
     """The answer of these rules.
 
     Args:
+        evaluated: all rules, those without a value too; at least one.
         results: each rule that has a value, and the value.
         refusals: denials for other reasons, of rules that have none.
     """
     denials = list(refusals)
     warnings: list[RegoFinding] = []
-    evaluated: list[str] = []
     for rule, value in results:
-        evaluated.append(rule.path)
         for finding in _findings(rule, value):
             warns = rule.name.startswith("warn") and finding.code != _MALFORMED
             (warnings if warns else denials).append(finding)
-    evaluated += [finding.rule for finding in denials if finding.rule not in evaluated]
     return RegoAnswer(
-        denials=tuple(denials), warnings=tuple(warnings), evaluated=tuple(evaluated), decision_id=decision_id
+        denials=tuple(denials),
+        warnings=tuple(warnings),
+        evaluated=tuple(rule.path for rule in evaluated),
+        decision_id=decision_id,
     )
 
 

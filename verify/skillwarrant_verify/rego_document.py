@@ -35,7 +35,9 @@ def missing(required: Sequence[RequiredPath], documents: JsonObject) -> Iterator
         if found := _objection(item, documents):
             name = ".".join(item.path)
             message = f"{name} {found}, so what reads it may be undefined; object.get reads what may be absent"
-            yield RegoFinding(code="rego.missing", message=message, rule=name, where=(item.where,))
+            yield RegoFinding(
+                code="rego.missing", message=message, rule=item.rule, details={"path": name}, where=(item.where,)
+            )
 
 
 def _objection(item: RequiredPath, documents: JsonObject) -> str | None:

@@ -39,6 +39,11 @@ class Used:
         return f"{self.module.file}:{self.read.line}"
 
     @property
+    def rule(self) -> str:
+        """The path of the rule that reads."""
+        return ".".join(("data", *package_of(self.module), _reader(self.module, self.read)))
+
+    @property
     def name(self) -> str:
         """As it is written."""
         return ".".join((self.read.base, *self.read.path))

@@ -20,6 +20,7 @@ __all__ = ["ENGINE", "VERSION", "engine_directory"]
 ENGINE: Final = "gordon-to-regorus"
 VERSION: Final = "0.13.0"
 _MODULE: Final = "regorus"
+_REPAIR: Final = f"pip uninstall {_MODULE}, then pip install --force-reinstall --no-deps {ENGINE}=={VERSION}."
 
 
 @cache
@@ -32,7 +33,7 @@ def engine_directory() -> Path:
     try:
         installed = distribution(ENGINE)
     except PackageNotFoundError:
-        raise _unusable("none") from None
+        raise _unusable("none", fix="pip install 'skillwarrant[rego]'") from None
     if installed.version != VERSION:
         raise _unusable(f"{ENGINE} {installed.version}")
     files = [file for file in installed.files or () if file.parts[0] == _MODULE and file.suffix != ".pyc"]
@@ -65,10 +66,10 @@ def _is_own(installed: Distribution, file: PackagePath) -> bool:
     return base64.urlsafe_b64encode(found).rstrip(b"=").decode() == file.hash.value
 
 
-def _unusable(found: str) -> Unavailable:
+def _unusable(found: str, *, fix: str = _REPAIR) -> Unavailable:
     return Unavailable(
         "the Rego engine is not installed as it must be",
         expected=f"{ENGINE} {VERSION}, and no other distribution with a module {_MODULE}",
         found=found,
-        fix=f"pip uninstall {_MODULE}, then pip install --force-reinstall --no-deps {ENGINE}=={VERSION}.",
+        fix=fix,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Final
 
@@ -58,11 +58,13 @@ class RequiredPath:
 
     Args:
         collection: it must be a list or an object.
-        where: `file:line` of a place that reads it.
+        rule: path of a rule that reads it.
+        where: `file:line` where that does.
     """
 
     path: Path
     collection: bool
+    rule: str
     where: str
 
 
@@ -249,9 +251,11 @@ def _required(graph: Graph) -> Iterator[RequiredPath]:
         path = use.path
         if use.in_test or not use.read.plain or path is None or not (path[0] == "input" or path[:2] == _CONFIG):
             continue
-        before = found.get(path)
-        collection = use.read.collection or (before is not None and before.collection)
-        found[path] = RequiredPath(path=path, collection=collection, where=before.where if before else use.where)
+        first = found.setdefault(
+            path, RequiredPath(path=path, collection=use.read.collection, rule=use.rule, where=use.where)
+        )
+        if use.read.collection:
+            found[path] = replace(first, collection=True)
     yield from (found[path] for path in sorted(found))
 
 

@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from skillwarrant_verify.rego_engine import EngineError, Modules, functions, wrong_answers
@@ -26,8 +27,7 @@ _OUTPUT: Final = 64 * 1024  # bytes of standard error, where a panic writes
 
 def main() -> None:
     """Answer until the other side is gone. The first answer says what the engine gets wrong, and its functions."""
-    for limit, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_FSIZE, _OUTPUT), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (most, most))
+    _bound()
     stream = socket.socket(fileno=0)
     send(stream, [json.dumps([wrong_answers(), functions()]).encode()])
     worker = _Worker()
@@ -42,6 +42,17 @@ def main() -> None:
         answer = _answered(worker.actions[name], frames)
         signal.setitimer(signal.ITIMER_PROF, 0)
         send(stream, answer)
+
+
+def _bound() -> None:
+    """Whatever the program that started this has set for itself."""
+    for limit, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_FSIZE, _OUTPUT), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(limit)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(OSError, ValueError):  # a system without this limit; the time is bounded all the same
+            resource.setrlimit(limit, (least, least))
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
 
 
 def _answered(action: Callable[..., list[bytes]], frames: list[bytes]) -> list[bytes]:

@@ -64,8 +64,14 @@ class Workers:
     def close(self) -> None:
         """End all workers; what is asked afterwards is Unavailable."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        while (idle := self._pop()) is not None:
+            idle.close()
+
+    def _pop(self) -> Worker | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # none, or another thread was faster
+            return None
 
     @contextmanager
     def _lent(self) -> Iterator[Worker]:
@@ -89,10 +95,10 @@ class Workers:
     def _ready(self) -> Worker:
         if self._closed:
             raise Unavailable("these Rego modules were closed")
-        while self._idle:
-            if (worker := self._idle.pop()).is_alive():
-                return worker
-            worker.close()  # it died while nobody waited for it, so nobody lost an answer
+        while (idle := self._pop()) is not None:
+            if idle.is_alive():
+                return idle
+            idle.close()  # it died while nobody waited for it, so nobody lost an answer
         worker = Worker()
         _ALL.add(worker)
         try:
@@ -103,9 +109,9 @@ class Workers:
         return worker
 
     def _return(self, worker: Worker, *, usable: bool) -> None:
-        if usable and not self._closed:
+        if usable:
             self._idle.append(worker)
-        else:
+        if self._closed or not usable:
             worker.close()
 
 
