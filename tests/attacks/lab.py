@@ -129,6 +129,7 @@ class Attempt:
         adapter: what the gate is asked to load.
         manifest: the bundle, where it is not the one beside the adapter.
         model: the base model.
+        keywords: PEFT's own, besides the adapter's name.
         extra: further lines of the policy.
         when: the host's clock.
         at_clock: runs each time the gate reads its clock, with the number of times it did: the first time every
@@ -146,6 +147,7 @@ class Attempt:
         self.model: Any = lab.model()
         self.context = PRODUCTION
         self.adapter_name = "default"
+        self.keywords: dict[str, bool] = {}
         self.extra = ""
         self.policy: Policy | None = None
         self.trust: TrustRoot = lab.world.trust
@@ -208,7 +210,7 @@ class Attempt:
                 adapter or self.adapter,
                 context=self.context,
                 manifest=self.manifest,
-                options=LoadOptions(adapter_name=name or self.adapter_name),
+                options=LoadOptions(adapter_name=name or self.adapter_name, **self.keywords),
             )
         )
 

@@ -219,6 +219,7 @@ context(
     "does not sanction",
     environment="staging",
 )
+context("the deployment is of another class of policy", "class.allowed", "class", policy_class="medical")
 context("the region is another", "region.allowed", "does not sanction this region", region="us-east-1")
 context("the region is unknown", "region.allowed", "found nothing", region=None)
 context("the region's name begins with the right one", "region.allowed", "does not sanction", region="eu-west-1a")
@@ -343,6 +344,39 @@ def mixed(
 mixed("an adapter is mixed in with more weight than allowed", "max_weight", [0.1, 2.25])
 mixed("an adapter is taken away with more weight than allowed", "max_weight", [0.1, -2.25])
 mixed("a mixture has more weight in sum than allowed", "max_total_weight", [2.0, 1.0])
+
+
+# An adapter that is on the model is another than the gate put there
+
+FIRST = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.first.weight"
+NOT_AS_LOADED = "is not what was loaded any more"
+
+
+@case("a weight of the first adapter is written to past torch", "load.mismatch", NOT_AS_LOADED, setup=Second)
+def _(attempt: Second) -> None:
+    attempt.model.get_parameter(FIRST).data[0, 0] += 1
+
+
+@case("the first adapter is exchanged under its own name", "load.mismatch", NOT_AS_LOADED, setup=Second)
+def _(attempt: Second) -> None:
+    attempt.model.delete_adapter("first")
+    attempt.model.load_adapter(attempt.lab.other("other", seed=2), adapter_name="first")
+
+
+@case("a weight of the first adapter is exchanged for another tensor", "load.mismatch", NOT_AS_LOADED, setup=Second)
+def _(attempt: Second) -> None:
+    layer = attempt.model.get_submodule(FIRST.removesuffix(".weight"))
+    layer.weight = nn.Parameter(layer.weight.detach() * 2)
+
+
+@case(
+    "the base underneath is given in place of the model with the first adapter",
+    "usage",
+    "carries adapters already",
+    setup=Second,
+)
+def _(attempt: Second) -> None:
+    attempt.model = attempt.model.get_base_model()
 
 
 # What changes answers and no weight

@@ -434,27 +434,33 @@ def _(attempt: Delivered) -> None:
     attempt.before(INJECT, lambda: destroy(attempt.adapter))
 
 
-def afterwards(name: str, change: Callable[[Delivered], None]) -> None:
-    """The live weights must not be those of a file that others can write to."""
+def afterwards(name: str, change: Callable[[Delivered], Any]) -> None:
+    """The live weights must not be those of a file that others can write to, however they were loaded."""
+    for how, keywords in (
+        ("", {}),
+        (" with little memory", {"low_cpu_mem_usage": True}),
+        (" to be trained", {"is_trainable": True}),
+    ):
 
-    @case(name, NO_EFFECT)
-    def _(attempt: Delivered) -> None:
-        def run() -> list[Any]:
-            outcome = attempt.once()
-            change(attempt)
-            return outcome
+        @case(f"after loading{how}, {name}", NO_EFFECT)
+        def _(attempt: Delivered, keywords: dict[str, bool] = keywords) -> None:
+            def run() -> list[Any]:
+                outcome = attempt.once()
+                change(attempt)
+                return outcome
 
-        attempt.run = run
+            attempt.keywords, attempt.run = keywords, run
 
 
-afterwards("after loading, a weight is written in place on disk", lambda attempt: flip(attempt.weights))
-afterwards(
-    "after loading, every byte of the weights is written over on disk",
-    lambda attempt: attempt.weights.open("r+b").write(b"\xff" * attempt.weights.stat().st_size),
-)
-afterwards("after loading, the weights file is cut off", lambda attempt: os.truncate(attempt.weights, 8))
-afterwards("after loading, the weights file is deleted", lambda attempt: attempt.weights.unlink())
-afterwards("after loading, the directory is deleted", lambda attempt: shutil.rmtree(attempt.adapter))
+def overwrite(attempt: Delivered) -> None:
+    with attempt.weights.open("r+b") as file:
+        file.write(b"\xff" * attempt.weights.stat().st_size)
+
+
+afterwards("a weight is written in place on disk", lambda attempt: flip(attempt.weights))
+afterwards("every byte of the weights is written over on disk", overwrite)
+afterwards("the weights file is cut off", lambda attempt: os.truncate(attempt.weights, 8))
+afterwards("the directory is deleted", lambda attempt: shutil.rmtree(attempt.adapter))
 
 
 # A caller's memory in place of a directory

@@ -34,9 +34,12 @@ def case(name: str, refused_by: str, says: str, *, setup: Any = Published) -> An
 # Weights of the base
 
 
-def over(name: str, key: str, says: str = "overwrite a weight of the base", **options: Any) -> None:
-    @case(f"the file {name}", "load.mismatch", says, **options)
+def over(
+    name: str, key: str, says: str = "overwrite a weight of the base", *, setup: Any = Published, **keywords: bool
+) -> None:
+    @case(f"the file {name}", "load.mismatch", says, setup=setup)
     def _(attempt: Published) -> None:
+        attempt.keywords.update(keywords)
         shape = llama().state_dict()[key.removeprefix("base_model.model.").replace(".base_layer", "")].shape
         attempt.tensors[key] = torch.full(shape, 0.5)
 
@@ -47,6 +50,16 @@ over("overwrites the embeddings", f"{PREFIX}.model.embed_tokens.weight")
 over("overwrites the layer underneath an adapted one", f"{LAYER}.base_layer.weight")
 over("overwrites a layer that is not adapted", f"{PREFIX}.model.layers.1.mlp.up_proj.weight")
 over("names an adapted layer as it is called without an adapter", f"{LAYER}.weight", "does not imply")
+
+
+over("overwrites the output layer, loaded with little memory", f"{PREFIX}.lm_head.weight", low_cpu_mem_usage=True)
+over(
+    "overwrites the embeddings, loaded with little memory",
+    f"{PREFIX}.model.embed_tokens.weight",
+    low_cpu_mem_usage=True,
+)
+over("overwrites the output layer, loaded to be trained", f"{PREFIX}.lm_head.weight", is_trainable=True)
+over("overwrites an adapted layer, loaded to be trained", f"{LAYER}.base_layer.weight", is_trainable=True)
 
 
 @case("the file overwrites one element of the base by the next number", "load.mismatch", "overwrite a weight")
