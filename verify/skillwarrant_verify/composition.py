@@ -13,6 +13,7 @@ from math import isfinite
 
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.names import matches
+from skillwarrant_verify.matching import matched
 from skillwarrant_verify.policy_sections import CompositionRules
 
 __all__ = ["Companion", "consumer_objection", "publishers_objection", "weight_objection"]
@@ -119,19 +120,6 @@ def _is_pair(pair: tuple[str, ...], one: Companion, other: Companion) -> bool:
 
 
 def _represented(patterns: tuple[str, ...], members: Sequence[Companion]) -> list[Companion] | None:
-    """A member of its own for every pattern, or None: bipartite matching by augmenting paths (Kuhn)."""
-    taken: dict[int, int] = {}  # place of a member -> place of the pattern that has it
-
-    def place(pattern: int, tried: set[int]) -> bool:
-        for number, member in enumerate(members):
-            if number in tried or not _may_be(patterns[pattern], member):
-                continue
-            tried.add(number)
-            if number not in taken or place(taken[number], tried):
-                taken[number] = pattern
-                return True
-        return False
-
-    if not all(place(pattern, set()) for pattern in range(len(patterns))):
-        return None
-    return [members[number] for number in sorted(taken)]
+    """A member of its own for every pattern, or None."""
+    places = matched(patterns, members, _may_be)
+    return [members[place] for place in places] if len(places) == len(patterns) else None

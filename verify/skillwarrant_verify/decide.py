@@ -17,9 +17,13 @@ from skillwarrant_format.strict_json import JsonValue
 from skillwarrant_verify import (  # noqa: F401
     rules_base,
     rules_company,
+    rules_data,
+    rules_evidence,
+    rules_limits,
     rules_operator,
     rules_origin,
     rules_place,
+    rules_versions,
 )
 from skillwarrant_verify.catalogue import CATALOGUE
 from skillwarrant_verify.decision import Decision, Finding

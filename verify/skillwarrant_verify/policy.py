@@ -6,21 +6,23 @@ trust is required and non-empty: a policy that demands nothing cannot be built. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, Self, cast
+from typing import Final, Literal, Self, TypeVar, cast
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, PolicyError, Unavailable
 from skillwarrant_format.fields import Fields
+from skillwarrant_format.manifest_terms import parse_ranges
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyUsed
 from skillwarrant_format.toml import only
 from skillwarrant_verify.decision import Severity
 from skillwarrant_verify.policy_document import PolicyDocument
+from skillwarrant_verify.policy_evidence import EvidenceRule
 from skillwarrant_verify.policy_modes import Modes
 from skillwarrant_verify.policy_sections import (
     ALLOWABLE_HAZARDS,
@@ -30,9 +32,11 @@ from skillwarrant_verify.policy_sections import (
     OperatorRules,
     PublisherRule,
 )
+from skillwarrant_verify.policy_terms import AdapterLimits, DataRules, Revocations, VersionRules
 
 __all__ = ["API_VERSION", "Measure", "Policy"]
 
+Section = TypeVar("Section")
 API_VERSION: Final = "skillwarrant.dev/policy/v1"
 ENGINE: Final = "native/v1"
 Measure = Literal["every-load", "once-verified", "sampled"]
@@ -54,6 +58,14 @@ class Policy:
         measure: how often the base is hashed in full, and what is compared instead.
         composition: what may share a model.
         operators: what must be known of who operates this deployment.
+        regions: when not empty, the context's region must be one of them.
+        quantizations: when not empty, how the base may be quantised; `none` for one that is not.
+        dependencies: package and version range (PEP 440) that must be installed, sorted.
+        training_data: what must be declared of the data.
+        limits: how much an adapter may be.
+        versions: which releases are too low.
+        revocations: what is not accepted any more.
+        evidence: which further attestations are needed.
         modes: which requirements only warn, and until when.
         asked: code of a requirement -> the line of the document that asks for it.
     """
@@ -73,6 +85,14 @@ class Policy:
     measure: Measure = "every-load"
     composition: CompositionRules = field(default_factory=CompositionRules)
     operators: OperatorRules = field(default_factory=OperatorRules)
+    regions: tuple[str, ...] = ()
+    quantizations: tuple[str, ...] = ()
+    dependencies: tuple[tuple[str, str], ...] = ()
+    training_data: DataRules = field(default_factory=DataRules)
+    limits: AdapterLimits = field(default_factory=AdapterLimits)
+    versions: VersionRules = field(default_factory=VersionRules)
+    revocations: Revocations = field(default_factory=Revocations)
+    evidence: tuple[EvidenceRule, ...] = ()
     modes: Modes = field(default_factory=Modes)
     asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, hash=False)
 
@@ -126,20 +146,23 @@ class Policy:
             environments=fields.texts("environments", least=1, pattern=LABEL),
             policy_classes=fields.texts("policy_classes", least=1, pattern=LABEL),
             publishers=tuple(PublisherRule.parse(item) for item in fields.objects("publishers", least=1)),
-            bases=tuple(
-                AllowedBase.parse(item)
-                for item in fields.maybe("bases", lambda key: fields.objects(key, least=1)) or ()
-            ),
+            bases=tuple(map(AllowedBase.parse, _tables(fields, "bases"))),
             max_age_days=fields.maybe("max_age_days", lambda key: fields.integer(key, least=1)),
             not_before=fields.maybe("not_before", fields.time),
             not_after=fields.maybe("not_after", fields.time),
             allow_hazards=_known(fields, "allow_hazards", ALLOWABLE_HAZARDS),
             allow_alterations=_known(fields, "allow_alterations", ALTERATIONS),
             measure=_measure(fields),
-            composition=fields.maybe("composition", lambda key: CompositionRules.parse(fields.object(key)))
-            or CompositionRules(),
-            operators=fields.maybe("operators", lambda key: OperatorRules.parse(fields.object(key)))
-            or OperatorRules(),
+            composition=_section(fields, "composition", CompositionRules.parse) or CompositionRules(),
+            operators=_section(fields, "operators", OperatorRules.parse) or OperatorRules(),
+            regions=fields.listed("regions", LABEL),
+            quantizations=fields.listed("quantizations"),
+            dependencies=fields.maybe("dependencies", lambda key: parse_ranges(fields.object(key))) or (),
+            training_data=_section(fields, "training_data", DataRules.parse) or DataRules(),
+            limits=_section(fields, "limits", AdapterLimits.parse) or AdapterLimits(),
+            versions=_section(fields, "versions", VersionRules.parse) or VersionRules(),
+            revocations=_section(fields, "revocations", Revocations.parse) or Revocations(),
+            evidence=tuple(map(EvidenceRule.parse, _tables(fields, "evidence"))),
             modes=Modes.parse(fields, ()),
             asked=document.asked(),
         )
@@ -177,6 +200,14 @@ _KEYS: Final = (
     "measure",
     "composition",
     "operators",
+    "regions",
+    "quantizations",
+    "dependencies",
+    "training_data",
+    "limits",
+    "versions",
+    "revocations",
+    "evidence",
     "mode",
     "effective_on",
     "requirements",
@@ -187,6 +218,14 @@ _MEASURES: Final = ("every-load", "once-verified", "sampled")
 def _measure(fields: Fields) -> Measure:
     found = fields.maybe("measure", lambda key: fields.choice(key, _MEASURES)) or "every-load"
     return cast("Measure", found)
+
+
+def _section(fields: Fields, key: str, parse: Callable[[Fields], Section]) -> Section | None:
+    return fields.maybe(key, lambda key: parse(fields.object(key)))
+
+
+def _tables(fields: Fields, key: str) -> list[Fields]:
+    return fields.maybe(key, lambda key: fields.objects(key, least=1)) or []
 
 
 def _known(fields: Fields, key: str, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from skillwarrant_verify.requirement import any_of, no, proves, unknown, yes
 
 __all__: list[str] = []  # importing this module registers its rules
 
+UNQUANTIZED: Final = "none"  # what a policy calls a base without any
 _MEASURE: Final = "Give the base model, its directory or its fingerprint."
 
 
@@ -57,6 +58,21 @@ def _base_allowed(policy: Policy, facts: Facts) -> Finding:
         found=f"{facts.authorised_base() or 'a model'} ({facts.base.digest.short}…)",
         fix="A cast measures otherwise than its reference: the policy names each that it allows.",
     )
+
+
+@proves("base.quantization")
+def _quantization(policy: Policy, facts: Facts) -> Finding:
+    code, path, allowed = "base.quantization", "base.fingerprint", policy.quantizations
+    if not allowed:
+        return yes(code, "the policy takes any quantisation", path)
+    if facts.base is None:
+        return unknown(code, "no base model was measured", path, _MEASURE)
+    base = facts.authorised_base()
+    found = None if base is None else base.base.quantization or UNQUANTIZED
+    if found not in allowed:
+        message = "the policy does not allow a base model that is quantised so"
+        return no(code, message, path, expected=any_of(allowed), found=found or "a base that nobody vouches for")
+    return yes(code, f"the base model's quantisation is allowed: {found}", path)
 
 
 def _forms(base: BaseModel) -> Iterator[str]:

@@ -12,9 +12,9 @@ from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.requirement import any_of, no, proves, yes
 
-__all__: list[str] = []  # importing this module registers its rules
+__all__ = ["CLOCK_SKEW"]  # importing this module registers its rules
 
-_CLOCK_SKEW: Final = timedelta(minutes=5)  # of the clocks of a signing service and of this host
+CLOCK_SKEW: Final = timedelta(minutes=5)  # of the clocks of a signing service and of this host
 
 
 @proves("signature.valid")
@@ -93,7 +93,7 @@ def _policy_class(policy: Policy, facts: Facts) -> Finding:
 def _age(policy: Policy, facts: Facts) -> Finding:
     code, path = "manifest.age", "warrant.signedAt"
     age = facts.now - facts.signed_at
-    if age < -_CLOCK_SKEW:
+    if age < -CLOCK_SKEW:
         return no(
             code,
             "the manifest is signed in the future",

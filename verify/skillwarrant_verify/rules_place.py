@@ -30,9 +30,12 @@ def _environment(policy: Policy, facts: Facts) -> Finding:
 
 
 @proves("region.allowed")
-def _region(_: Policy, facts: Facts) -> Finding:
-    regions = facts.manifest.deployment.regions
-    return listed("region.allowed", "context.region", "region", regions, facts.context.region)
+def _region(policy: Policy, facts: Facts) -> Finding:
+    code, path, found = "region.allowed", "context.region", facts.context.region
+    if policy.regions and found not in policy.regions:
+        expected = any_of(policy.regions)
+        return no(code, "this policy does not govern here", path, expected=expected, found=found or "nothing")
+    return listed(code, path, "region", facts.manifest.deployment.regions, found)
 
 
 @proves("prompt.allowed")
@@ -72,3 +75,19 @@ def _requires(_: Policy, facts: Facts) -> Finding:
         message = "an installed version is outside the publisher's range"
         return no(code, message, path, expected=expected, found=found, fix="Install a version within the range.")
     return yes(code, "every installed version is within the publisher's range", path)
+
+
+@proves("dependencies.met")
+def _dependencies(policy: Policy, facts: Facts) -> Finding:
+    code, path = "dependencies.met", "versions"
+    if not policy.dependencies:
+        return yes(code, "the policy requires no versions", path)
+    if facts.versions is None:
+        return unknown(code, "no package versions were given", path)
+    unmet = unmet_ranges(policy.dependencies, facts.versions)
+    if unmet:
+        expected = ", ".join(f"{name} {wanted}" for name, wanted, _ in unmet)
+        found = ", ".join(f"{name} {version}" for name, _, version in unmet)
+        message = "an installed version is outside the policy's range"
+        return no(code, message, path, expected=expected, found=found, fix="Install a version within the range.")
+    return yes(code, "every installed version is within the policy's range", path)
