@@ -320,18 +320,21 @@ def _restructure(document: Any, random: Random) -> None:
     parent, key = random.choice(places)
     other, other_key = random.choice(places)
     choice = random.randrange(8)
+    value = deepcopy(parent[key])  # so that nothing is shared, between places or between mutants
     if choice <= 1:
-        parent[key] = random.choice(_ODD)
+        parent[key] = deepcopy(random.choice(_ODD))
     elif choice == 2:
         del parent[key]
     elif choice == 3 and isinstance(parent, dict):
-        parent[_respelled(str(key), random)] = parent[key] if random.random() < 0.5 else parent.pop(key)
+        if random.random() < 0.5:
+            del parent[key]
+        parent[_respelled(str(key), random)] = value
     elif choice == 4:
-        parent[key] = json.loads(json.dumps(other[other_key]))
+        parent[key] = deepcopy(other[other_key])
     elif choice == 5:
-        parent[key] = [parent[key]] if random.random() < 0.5 else {str(other_key): parent[key]}
+        parent[key] = [value] if random.random() < 0.5 else {str(other_key): value}
     elif choice == 6 and isinstance(parent, list):
-        parent.insert(random.randrange(len(parent) + 1), random.choice([*_ODD, parent[key]]))
+        parent.insert(random.randrange(len(parent) + 1), deepcopy(random.choice([*_ODD, value])))
     elif isinstance(parent[key], str):
         parent[key] = _respelled(parent[key], random)
     elif isinstance(parent[key], int | float):

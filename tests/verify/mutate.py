@@ -41,7 +41,7 @@ def mutated(honest: dict[str, Any], other: dict[str, Any], random: Random) -> by
         path = random.choice(_paths(document))
         parent, key = _parent(document, path)
         if choice == 1:
-            parent[key] = random.choice(_ODD)
+            parent[key] = deepcopy(random.choice(_ODD))
         elif choice == 2 and isinstance(parent[key], str):
             parent[key] = _inside(parent[key], random)
         elif choice == 3:
