@@ -59,9 +59,7 @@ def read_directory(
             a file that changed while being read.
         OSError: the system would not let us read.
     """
-    walk = islice(
-        _walk_directory(stack, source, rules), rules.most_files + 1 + len(beside)
-    )  # too many is told below
+    walk = islice(_walk_directory(stack, source, rules), rules.most_files + 1 + len(beside))
     entries = sorted(walk, key=lambda entry: entry.path)
     rules.check_names(entry.path for entry in entries if entry.path not in beside)
     inside = sum(entry.size for entry in entries if entry.path not in beside)

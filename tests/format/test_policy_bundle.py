@@ -72,7 +72,7 @@ def test_every_file_is_read_and_the_bundle_is_none_of_them(directory: Path) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["policy.tar", "adapter_model.safetensors", "rules.pyc", "rules.so", ".hidden", "Makefile", "POLICY.TOML~"],
+    ["policy.tar", "adapter_model.safetensors", "rules.pyc", "rules.so", ".hidden", "Makefile", "a.toml~"],
 )
 def test_a_file_that_a_policy_does_not_have_is_refused(directory: Path, name: str) -> None:
     (directory / name).write_bytes(b"x")

@@ -18,7 +18,7 @@ from skillwarrant_format.errors import FormatError, PolicyError, Unavailable
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.manifest_terms import parse_ranges
 from skillwarrant_format.names import LABEL
-from skillwarrant_format.observation import PolicyUsed
+from skillwarrant_format.observation import PolicyOrigin, PolicyUsed
 from skillwarrant_format.toml import only
 from skillwarrant_verify.decision import Severity
 from skillwarrant_verify.policy_document import PolicyDocument
@@ -68,6 +68,8 @@ class Policy:
         evidence: which further attestations are needed.
         modes: which requirements only warn, and until when.
         asked: code of a requirement -> the line of the document that asks for it.
+        origin: who signed it, where that was verified.
+        notice: why it is this one, where another was to take its place.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Policy:
     evidence: tuple[EvidenceRule, ...] = ()
     modes: Modes = field(default_factory=Modes)
     asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, hash=False)
+    origin: PolicyOrigin | None = None
+    notice: str | None = None
 
     def __post_init__(self) -> None:
         """One that demands nothing cannot be built, by hand either."""
@@ -180,7 +184,14 @@ class Policy:
 
     def used(self) -> PolicyUsed:
         """What an observation says of this policy."""
-        return PolicyUsed(name=self.name, revision=self.revision, digest=self.digest, engine=ENGINE)
+        return PolicyUsed(
+            name=self.name,
+            revision=self.revision,
+            digest=self.digest,
+            engine=ENGINE,
+            origin=self.origin,
+            notice=self.notice,
+        )
 
 
 _KEYS: Final = (

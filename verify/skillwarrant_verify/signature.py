@@ -17,21 +17,21 @@ What remains the caller's: whether this signer may vouch for this skill, here an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import DigestMismatch, FilesMismatch, SignatureInvalid, WrongPredicate
+from skillwarrant_format.errors import SignatureInvalid
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.observation_parts import LogPlace, TrustUsed
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_format.statement import PAYLOAD_TYPE, Statement, Subject
+from skillwarrant_format.statement import Statement, Subject
 from skillwarrant_verify.certificate import Signer, read_signer
 from skillwarrant_verify.evidence import Evidence
 from skillwarrant_verify.log_entry import place_in_log
+from skillwarrant_verify.signed_files import check_files, require_statement
 from skillwarrant_verify.sigstore_light import Signed, verify_envelope
 from skillwarrant_verify.trust import TrustRoot
 from skillwarrant_verify.trusted_root import Window
@@ -118,8 +118,10 @@ def verify(snapshot: Snapshot, bundle: bytes, trust: TrustRoot, *, now: datetime
         Unavailable: sigstore failed in a way that is no answer.
     """
     signature = verify_signature(bundle, trust, now=now)
-    statement, manifest = _read(signature)  # (6), (7)
-    _check_files(statement, snapshot)
+    require_statement(signature.payload_type)  # (6)
+    statement, manifest = SkillManifest.read(signature.payload)  # (7)
+    found = {name: file.digest for name, file in snapshot.files.items()}
+    check_files(statement.subjects, found, what="adapter")  # (8)
     return Verified(
         statement=statement,
         manifest=manifest,
@@ -185,43 +187,3 @@ def _check_same(signed: Signed, raw: RawBundle) -> None:
     envelope = raw.envelope
     if (signed.payload_type, signed.payload) != (envelope.payload_type, envelope.payload):
         raise SignatureInvalid("sigstore read another payload than was checked")
-
-
-def _read(signature: Signature) -> tuple[Statement, SkillManifest]:
-    """(6), (7); a payload that other tools made for another purpose is told as that, and not as malformed."""
-    if signature.payload_type != PAYLOAD_TYPE:
-        raise WrongPredicate("the bundle signs no statement", expected=PAYLOAD_TYPE, found=signature.payload_type)
-    return SkillManifest.read(signature.payload)
-
-
-def _check_files(statement: Statement, snapshot: Snapshot) -> None:
-    """(8)"""
-    signed = {subject.name: subject.digest for subject in statement.subjects}
-    if unsigned := snapshot.files.keys() - signed.keys():
-        raise FilesMismatch(
-            "the adapter has files that nobody signed",
-            expected="only signed files",
-            found=_some(unsigned),
-            fix="Remove them, or get the adapter again from its publisher.",
-        )
-    if missing := signed.keys() - snapshot.files.keys():
-        raise FilesMismatch(
-            "signed files are missing",
-            expected=_some(missing),
-            found=f"{len(snapshot.files)} files",
-            fix="Get the adapter again from its publisher.",
-        )
-    for name, file in snapshot.files.items():
-        if file.digest != signed[name]:
-            raise DigestMismatch(
-                f"{name!r} is not the file that was signed",
-                expected=str(signed[name]),
-                found=str(file.digest),
-                fix="Get the adapter again from its publisher; if it is the same, do not use it.",
-            )
-
-
-def _some(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    rest = len(ordered) - 5
-    return ", ".join(ordered[:5]) + (f" and {rest} more" if rest > 0 else "")
