@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import peft
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, ModelHook, SequentialHook, add_hook_to_module
@@ -267,14 +268,12 @@ def test_a_hook_put_on_after_the_first_measurement_is_seen_without_hashing_again
     assert measure(model, reuse="once-verified").alterations == ()
 
 
-def state_dict_hook(model: Any) -> None:
-    clean = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    model.register_state_dict_post_hook(lambda _module, state, _prefix, _metadata: state.update(clean))
-
-
-def own_state_dict(model: Any) -> None:
-    clean = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    model.state_dict = lambda **_options: clean
+def left_out_of_the_state(model: Any) -> None:
+    """A method of the module's own that saves something else than what it computes with."""
+    module = layer(model).mlp.up_proj
+    module._save_to_state_dict = lambda state, prefix, keep_vars: state.update(
+        {f"{prefix}weight": torch.ones(128, 64)}
+    )
 
 
 def attribute_over_a_parameter(model: Any) -> None:
@@ -295,7 +294,7 @@ def property_over_a_parameter(model: Any) -> None:
 
 
 LIES = [
-    state_dict_hook, own_state_dict, attribute_over_a_parameter, attribute_over_a_module, attribute_over_a_buffer,
+    left_out_of_the_state, attribute_over_a_parameter, attribute_over_a_module, attribute_over_a_buffer,
     property_over_a_parameter,
 ]  # fmt: skip
 
@@ -313,6 +312,32 @@ def test_a_model_that_shows_other_tensors_than_it_computes_with_is_not_measured(
         lie(model)
     with pytest.raises(Unavailable, match=r"does not show|hides"):
         measure(model, reuse=reuse)
+
+
+@pytest.mark.parametrize("way", ["hook", "method"])
+def test_a_state_dict_that_shows_clean_weights_deceives_nobody(way: str) -> None:
+    model = tiny.llama()
+    before = measure(model).fingerprint
+    clean = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    if way == "hook":
+        model.register_state_dict_post_hook(lambda _module, state, _prefix, _metadata: state.update(clean))
+    else:
+        model.state_dict = lambda **_options: clean
+    assert measure(model).fingerprint == before
+    layer(model).mlp.up_proj.weight.data[3, 5] += 1
+    assert measure(model).fingerprint != before
+
+
+def test_adapters_that_rest_are_not_walked_over() -> None:
+    """A thousand of them would cost as much as they have modules, at each activation."""
+    attached = tiny.attach(tiny.llama(), target_modules=["q_proj"])
+    attached.add_adapter("resting", peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    wrapper = attached.base_model.model.model.layers[0].self_attn.q_proj
+    wrapper.lora_A["resting"].register_forward_hook(lambda *_: None)
+    assert alterations(attached) == ("active-adapter: default",)
+    attached.set_adapter("resting")
+    path = f"base_model.model.{LAYER}.self_attn.q_proj.lora_A.resting"
+    assert alterations(attached) == ("active-adapter: resting", f"forward-hook: {path}")
 
 
 def test_the_private_names_that_are_used_exist() -> None:

@@ -41,6 +41,7 @@ _TORCH: Final = {  # what torch calls its own
     "_call_impl": "Module._call_impl",
 }
 _LIBRARIES: Final = frozenset({"accelerate", "bitsandbytes", "diffusers", "peft", "torch", "transformers"})
+_OF_PEFT: Final = (PeftModel, BaseTunerLayer, AuxiliaryTrainingWrapper)
 _GLOBAL_HOOKS: Final = ("_global_forward_hooks", "_global_forward_pre_hooks")
 _ACCELERATE: Final = "accelerate.hooks"
 _RECORDER: Final = "transformers.utils.output_capturing"
@@ -54,13 +55,30 @@ def alterations(model: nn.Module) -> tuple[str, ...]:
     found = {f"global-hook: {name}" for name in _GLOBAL_HOOKS if getattr(torch_module, name)}
     labels = {id(module): name for name, module in BaseTree.of(base_of(model)).modules.values()}
     classes = set()
-    for path, module in model.named_modules():
+    for path, module in _acting(model):
         label = labels.get(id(module), path) or "(the model)"
         found.update(f"{kind}: {label}" for kind in _kinds(module))
+        found.update(_adapters(module))
         classes.add(type(module))
     found.update(f"patched-forward: {owner}" for kind in classes for owner in _patched(kind))
-    found.update(_adapters(model))
     return tuple(sorted(found))
+
+
+def _acting(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module with its path, but for those of adapters that are not active: there may be thousands."""
+    pending, seen = [("", model)], set()
+    while pending:
+        path, module = pending.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield path, module
+        active = module.active_adapters if isinstance(module, _OF_PEFT) else ()
+        for name, child in module._modules.items():
+            if isinstance(module, _OF_PEFT) and isinstance(child, nn.ModuleDict):
+                pending += [(f"{path}.{name}.{key}".lstrip("."), child[key]) for key in active if key in child]
+            elif child is not None:
+                pending.append((f"{path}.{name}".lstrip("."), child))
 
 
 def _kinds(module: nn.Module) -> Iterator[str]:
@@ -119,11 +137,8 @@ def _home(function: Any) -> str:
     return str(function.__globals__.get("__name__")) if isinstance(function, FunctionType) else ""
 
 
-def _adapters(model: nn.Module) -> Iterator[str]:
-    if isinstance(model, PeftModel):
-        yield from (f"active-adapter: {name}" for name in model.active_adapters)
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
-            yield from (f"active-adapter: {name}" for name in module.active_adapters)
-        if isinstance(module, BaseTunerLayer):
-            yield from (f"merged-adapter: {name}" for name in module.merged_adapters)
+def _adapters(module: nn.Module) -> Iterator[str]:
+    if isinstance(module, _OF_PEFT):
+        yield from (f"active-adapter: {name}" for name in module.active_adapters)
+    if isinstance(module, BaseTunerLayer):
+        yield from (f"merged-adapter: {name}" for name in module.merged_adapters)

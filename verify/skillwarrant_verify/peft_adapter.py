@@ -79,7 +79,7 @@ class BaseState:
         tree = BaseTree.of(base)
         for name, module in tree.modules.values():
             _require_as_loaded(name, module)
-        tensors = {name: tensor for _, name, tensor in tree.persistent(base)}
+        tensors = {name: tensor for _, name, tensor in tree.persistent()}
         for name, module in tree.modules.values():
             _require_shown(name, module, tensors)
         buffers = {
@@ -105,7 +105,7 @@ def _require_as_loaded(name: str, module: nn.Module) -> None:
 
 
 def _require_shown(name: str, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """What torch computes with is what the state shows: no hook changes the state, no attribute hides a tensor."""
+    """What torch computes with is what the state shows: no method leaves it out, no attribute hides it."""
     for key, parameter in module._parameters.items():
         if parameter is not None and tensors.get(_join(name, key)) is not parameter:
             raise Unavailable("the base model's state does not show a parameter", found=_join(name, key))
@@ -118,46 +118,46 @@ def base_keys(model: PeftModel) -> dict[str, torch.Tensor]:
     """The base's persistent tensors under the keys that they would have in an adapter's file."""
     base = base_of(model)
     prefix = "base_model." if model.base_model is base else "base_model.model."
-    return {f"{prefix}{key}": tensor for key, _, tensor in BaseTree.of(base).persistent(base)}
+    return {f"{prefix}{key}": tensor for key, _, tensor in BaseTree.of(base).persistent()}
 
 
 @dataclass(frozen=True, slots=True)
 class BaseTree:
-    """Which modules are the base's.
+    """Which modules are the base's. However many adapters are on the model, only the base is walked over.
 
     Args:
         modules: path in the model as it is -> name without adapters, and the module.
-        wrappers: paths of PEFT's modules around one of the base.
     """
 
     modules: dict[str, tuple[str, nn.Module]]
-    wrappers: set[str]
 
     @classmethod
     def of(cls, base: nn.Module) -> Self:
-        tree = cls({}, set())
+        tree = cls({})
         pending: list[tuple[str, str, Any]] = [("", "", base)]
         while pending:
             path, name, module = pending.pop()
             if (inner := inner_name(module)) is None:
                 tree.modules[path] = (name, module)
-                pending += [(_join(path, key), _join(name, key), child) for key, child in module.named_children()]
+                children = [(key, child) for key, child in module._modules.items() if child is not None]
+                pending += [(_join(path, key), _join(name, key), child) for key, child in children]
             else:
-                tree.wrappers.add(path)
                 pending.append((_join(path, inner), name, getattr(module, inner)))
         return tree
 
-    def persistent(self, base: nn.Module) -> Iterator[tuple[str, str, torch.Tensor]]:
-        """Each entry of the state that belongs to the base: its key now, its name without adapters, the tensor."""
-        for key, value in base.state_dict(keep_vars=True).items():
-            path, _, rest = key.rpartition(".")
-            while path not in self.modules and path not in self.wrappers:  # quantised layers: `weight.absmax`
-                path, _, head = path.rpartition(".")
-                rest = f"{head}.{rest}"
-            if path in self.modules:
+    def persistent(self) -> Iterator[tuple[str, str, torch.Tensor]]:
+        """Each entry of the state that belongs to the base: its key now, its name without adapters, the tensor.
+
+        Every module is asked for its own part, quantised layers for what they keep beside a weight; hooks on
+        `state_dict`, which may change what is there, are not.
+        """
+        for path, (name, module) in self.modules.items():
+            own: dict[str, Any] = {}
+            module._save_to_state_dict(own, "", keep_vars=True)
+            for key, value in own.items():
                 if not isinstance(value, torch.Tensor):
-                    raise Unavailable("the base model keeps state that is no tensor", found=key)
-                yield key, _join(self.modules[path][0], rest), value
+                    raise Unavailable("the base model keeps state that is no tensor", found=_join(path, key))
+                yield _join(path, key), _join(name, key), value
 
 
 def inner_name(module: nn.Module) -> str | None:
