@@ -51,8 +51,11 @@ class Log(Protocol):
         """
         ...
 
-    def records(self) -> Iterator[Record]:
+    def records(self, *, after: Record | None = None) -> Iterator[Record]:
         """Every record, oldest first.
+
+        Args:
+            after: a record of this log: only what follows it is read.
 
         Raises:
             TornTail: after the last whole record, when an unfinished one follows.
@@ -109,9 +112,9 @@ class FileLog:
             self._tail = tail.after(record)
             return Position(seq=record.seq, leaf=self._tail.previous)
 
-    def records(self) -> Iterator[Record]:
+    def records(self, *, after: Record | None = None) -> Iterator[Record]:
         """See `Log.records`."""
-        return read_records(self.path)
+        return read_records(self.path, after=after)
 
     def is_in_place(self) -> bool:
         """Whether the file that was opened is still the one of that name. If not, `append` refuses."""
@@ -135,8 +138,11 @@ class FileLog:
         return self._tail
 
 
-def read_records(path: Path) -> Iterator[Record]:
+def read_records(path: Path, *, after: Record | None = None) -> Iterator[Record]:
     """Read a log without changing it: the records that were whole when reading began.
+
+    Args:
+        after: a record of this log: only what follows it is read.
 
     Raises:
         TornTail, AuditError: as `Log.records`.
@@ -144,7 +150,10 @@ def read_records(path: Path) -> Iterator[Record]:
     with opened_for_reading(path) as (descriptor, end), _buffered(descriptor) as file:
         if not check_magic(file.read(len(MAGIC)), str(path)):
             raise TornTail(str(path), offset=0, size=end)
-        yield from scan(file, str(path), offset=len(MAGIC), end=end, seq=0)
+        offset, seq = (len(MAGIC), 0) if after is None else (after.end, after.seq + 1)
+        if end < offset:
+            raise AuditError(f"{path} is shorter than it was", expected=f"{offset} bytes", found=f"{end} bytes")
+        yield from scan(file, str(path), offset=offset, end=end, seq=seq)
 
 
 def _begin(descriptor: int, path: Path) -> _Tail:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Final
 
 from skillwarrant_audit import signing
 from skillwarrant_audit.fit import fitted
-from skillwarrant_audit.log import FileLog, Log, MakeLeaf, Position
+from skillwarrant_audit.inputs import INPUTS_NAME, InputStore, inputs_digest
+from skillwarrant_audit.log import FileLog, Log, MakeLeaf, Position, Record
 from skillwarrant_audit.observer import ObserverKey
 from skillwarrant_audit.operator_key import RESTORE_KEY, OperatorKey, write_new
 from skillwarrant_audit.process_lock import PROCESS_LOCK
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.durable import sync_directory
+from skillwarrant_format.durable import make_directory
 from skillwarrant_format.errors import AuditError, FormatError
 from skillwarrant_format.fields import format_time, parse_time
 from skillwarrant_format.observation import Observation, Place
@@ -56,11 +58,15 @@ class Recorder:
     Args:
         log: where to.
         operator: who vouches for this process's key.
+        inputs: where what decisions were made from is kept; None: nowhere.
     """
 
-    def __init__(self, log: Log, operator: OperatorKey) -> None:
+    def __init__(self, log: Log, operator: OperatorKey, inputs: InputStore | None = None) -> None:
+        self.directory: Path | None = None
+        """Where it records, if it was opened there."""
         self._log = log
         self._operator = operator
+        self._inputs = inputs
         self._key: ObserverKey | None = None
 
     @classmethod
@@ -86,16 +92,21 @@ class Recorder:
             if recorder is None:
                 operator = _operator_of(place)
                 log = _log_of(place, operator)
-                recorder = cls(log, operator)
+                recorder = cls(log, operator, InputStore(place / INPUTS_NAME))
+                recorder.directory = place
                 _opened[place] = log, recorder
             return recorder
 
-    def record(self, observation: Observation, subjects: tuple[Subject, ...]) -> Recorded:
+    def record(
+        self, observation: Observation, subjects: tuple[Subject, ...], inputs: Sequence[bytes] = ()
+    ) -> Recorded:
         """Sign and append an observation; it is on disk when this returns.
 
         Args:
             observation: what happened.
             subjects: as in `Observation.to_statement`.
+            inputs: what its decisions were made from, to be kept beside the log: the documents that its `inputs`
+                is the digest of, or none.
 
         Sentences that are too long for a leaf are cut.
 
@@ -103,7 +114,12 @@ class Recorder:
             AuditError: it could not be made durable: not acknowledged, so nothing may be activated. Or it is none
                 that could be read again.
             UsageError: its time has no zone.
+            ValueError: it is about other inputs.
         """
+        if inputs and inputs_digest(inputs) != observation.inputs:
+            raise ValueError("these are not the inputs of this observation")
+        if inputs and self._inputs is not None:
+            self._inputs.keep(inputs)  # first: what the log names is there
         key = self._delegated(parse_time(format_time(observation.time)))
         made: list[Statement] = []
 
@@ -113,6 +129,10 @@ class Recorder:
 
         position = self._append(leaf)
         return Recorded(seq=position.seq, leaf=position.leaf, statement=made[-1])
+
+    def records(self, *, after: Record | None = None) -> Iterator[Record]:
+        """What is in the log by now; see `Log.records`."""
+        return self._log.records(after=after)
 
     def _delegated(self, moment: datetime) -> ObserverKey:
         """This process's key for a time, its delegation in the log."""
@@ -143,7 +163,7 @@ def _operator_of(directory: Path) -> OperatorKey:
     """The operator's key; a new one only where nothing was begun with another."""
     key, public, log = (directory / name for name in (OPERATOR_KEY_NAME, OPERATOR_PUBLIC_NAME, LOG_NAME))
     try:
-        _make(directory)
+        make_directory(directory)
         # Looked for in this order: a process that starts at the same time makes the key first and the log last.
         begun = os.path.lexists(log) or os.path.lexists(public)
         operator = OperatorKey.load(key) if begun else OperatorKey.load_or_create(key)
@@ -168,15 +188,6 @@ def _log_of(directory: Path, operator: OperatorKey) -> FileLog:
         if found != operator.key_id.hex:
             raise _another(f"the log {log.path} was begun", expected=operator.key_id.hex, found=found)
     return log
-
-
-def _make(directory: Path) -> None:
-    """The directory and those above it, durably; what is new is for its owner alone."""
-    if directory.is_dir():
-        return
-    _make(directory.parent)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    sync_directory(directory.parent)
 
 
 def _publish(path: Path, public: bytes) -> None:

@@ -19,6 +19,8 @@ from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Finding
+from skillwarrant_verify.evidence_seen import EvidenceSeen
+from skillwarrant_verify.facts import History
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.policy_sections import PublisherRule
@@ -41,9 +43,16 @@ _ALWAYS: Final = frozenset(
 )
 _WHERE: Final = frozenset({"environment.allowed", "region.allowed", "operator.allowed", "prompt.allowed"})
 _NEEDS_A_MODEL: Final = frozenset(
-    {"composition.allowed", "composition.limits", "composition.weights", "runtime.unaltered"}
+    {
+        "composition.allowed",
+        "composition.limits",
+        "composition.weights",
+        "runtime.unaltered",
+        "version.no-rollback",
+    }
 )
 _COMPANY: Final = "what else is on the model, skills and hooks: verify_and_load sees them"
+_USED: Final = "which versions were in use here: the gate's log has them"
 _NOT_MY_POLICY: Final = "If that is whom you trust, name it with --identity and --issuer."
 
 
@@ -53,6 +62,7 @@ class Given:
 
     Args:
         packages: versions of the deployment's packages by name; they replace those installed here.
+        evidence: further attestations about the adapter, verified.
     """
 
     verified: Verified
@@ -60,10 +70,11 @@ class Given:
     base: Fingerprint | None
     now: datetime
     packages: Mapping[str, str]
+    evidence: tuple[EvidenceSeen, ...] = ()
 
-    def facts(self, context: Context) -> Facts:
+    def facts(self, context: Context, policy: Policy) -> Facts:
         """The rules' input."""
-        required = [name for name, _ in self.verified.manifest.requires]
+        required = [name for name, _ in (*self.verified.manifest.requires, *policy.dependencies)]
         return Facts.of(
             verified=self.verified,
             adapter=self.adapter,
@@ -73,6 +84,8 @@ class Given:
             now=self.now,
             versions={**installed_versions(required), **self.packages},
             weight=0.0,  # and nothing that it would be mixed into
+            evidence=self.evidence,
+            history=History(),  # nor a log of what was in use
         )
 
 
@@ -99,9 +112,10 @@ class PolicyDemand:
     context: Context
 
     def judge(self, given: Given) -> Judgement:
-        decision = decide(self.policy, given.facts(self.context)).require().decision
+        decision = decide(self.policy, given.facts(self.context, self.policy)).require().decision
         checked = tuple(finding for finding in decision.checked if finding.code not in _NEEDS_A_MODEL)
-        return Judgement(checked=checked, unchecked=(_COMPANY,), policy=decision.policy)
+        used = (_USED,) if self.policy.versions.no_rollback else ()
+        return Judgement(checked=checked, unchecked=(_COMPANY, *used), policy=decision.policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +126,8 @@ class SignerDemand:
     context: Context | None
 
     def judge(self, given: Given) -> Judgement:
-        decision = decide(self._policy(given), given.facts(self.context or _NOWHERE))
+        policy = self._policy(given)
+        decision = decide(policy, given.facts(self.context or _NOWHERE, policy))
         asked = (
             _ALWAYS | ({"base.matches"} if given.base else frozenset()) | (_WHERE if self.context else frozenset())
         )

@@ -87,6 +87,8 @@ class World:
         alone: bool = False,
         composition: str = "",
         config: PeftConfig | None = None,
+        skill: str | None = None,
+        version: str = "1.0.0",
     ) -> Path:
         """A signed adapter.
 
@@ -94,14 +96,15 @@ class World:
             alone: it may share its model with no other.
             composition: further lines of that section of `skill.toml`.
             config: a LoRA where none is given.
+            skill: its name; `acme/` and the directory's where none is given.
         """
         directory = self.root / name
         save_lora(directory, seed, config)
-        skill = f"""
+        text = f"""
 policy_class = "general"
 [skill]
-name = "acme/{name}"
-version = "1.0.0"
+name = "{skill or f"acme/{name}"}"
+version = "{version}"
 description = "A test."
 [publisher]
 name = "Acme"
@@ -114,7 +117,7 @@ environments = {environments}
 stackable = {str(not alone).lower()}
 {composition}
 """
-        adapter, toml = read_adapter(directory), SkillToml.parse(skill.encode(), directory=self.root)
+        adapter, toml = read_adapter(directory), SkillToml.parse(text.encode(), directory=self.root)
         statement = build(adapter, toml, measure_bases(toml))
         credential = Credential.from_token(self.stack.ci_token())
         write_bundle(directory, sign(statement, credential=credential, trust_config=self.stack.trust_config))

@@ -48,6 +48,7 @@ def verify_and_load(
     policy: Policy | str | os.PathLike[str],
     context: Context,
     manifest: BundleSource | None = None,
+    evidence: Sequence[BundleSource] = (),
     trust_root: TrustRoot | None = None,
     log: Path | None = None,
     adapter_name: str = "default",
@@ -64,6 +65,7 @@ def verify_and_load(
         policy: what is demanded: a `Policy`, or the path of one. It never comes from inside the adapter.
         context: where the adapter is to be used.
         manifest: the bundle, where it is not `skillwarrant.sigstore.json` beside the adapter.
+        evidence: bundles of further attestations about the adapter, for a policy that asks for them.
         trust_root: whose signatures count; the public Sigstore instance's root, as shipped, by default.
         log: directory of the activation log; `$SKILLWARRANT_LOG`, else the user's state directory, by default.
         adapter_name, is_trainable, torch_device, autocast_adapter_dtype, low_cpu_mem_usage: as in PEFT's
@@ -90,7 +92,9 @@ def verify_and_load(
         autocast_adapter_dtype=autocast_adapter_dtype,
         low_cpu_mem_usage=low_cpu_mem_usage,
     )
-    return gate.activate(model, adapter, context=context, manifest=manifest, options=options)
+    return gate.activate(
+        model, adapter, context=context, manifest=manifest, evidence=evidence, options=options
+    )
 
 
 class Gate:
@@ -118,6 +122,7 @@ class Gate:
         *,
         context: Context,
         manifest: BundleSource | None = None,
+        evidence: Sequence[BundleSource] = (),
         options: LoadOptions | None = None,
     ) -> PeftModel:
         """One activation, from bytes to an adapter on the model, or a refusal. See `verify_and_load`.
@@ -126,7 +131,8 @@ class Gate:
             SkillwarrantError: as `verify_and_load`.
         """
         options = options or LoadOptions()
-        item = StackItem(adapter=adapter, adapter_name=options.adapter_name, manifest=manifest)
+        name = options.adapter_name
+        item = StackItem(adapter=adapter, adapter_name=name, manifest=manifest, evidence=evidence)
         return self._activate(model, Stack(items=(item,)), context, options)
 
     def activate_stack(

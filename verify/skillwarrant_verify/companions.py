@@ -19,6 +19,7 @@ from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context import Context
+from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.observe import Candidate
 from skillwarrant_verify.peft_adapter import adapter_names, base_of
 from skillwarrant_verify.signature import Verified
@@ -52,6 +53,7 @@ class Skill:
     verified: Verified
     config: AdapterConfig
     adapter: AdapterSeen
+    evidence: tuple[EvidenceSeen, ...] = ()
     weight: float | None = None
 
 
@@ -104,6 +106,7 @@ class Resident:
                 verified=skill.verified,
                 config=skill.config,
                 adapter=skill.adapter,
+                evidence=skill.evidence,
             )
             for skill in self.mixed_in(weight)
         )

@@ -20,16 +20,19 @@ from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify import base, signature
 from skillwarrant_verify.adapter_seen import AdapterSeen
+from skillwarrant_verify.attestations import verify_evidence
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Register, Resident, Skill
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Allowed
+from skillwarrant_verify.facts import History
 from skillwarrant_verify.fetch import fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt, Candidate
 from skillwarrant_verify.peft_adapter import base_of
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.stack import StackItem
+from skillwarrant_verify.version_history import history
 
 __all__ = ["Judged", "Newcomer", "judge_newcomers", "judge_residents"]
 
@@ -105,6 +108,9 @@ def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: St
     bundle = manifest_bytes(snapshot, item.manifest)
     candidate.bundle = Digest.of(bundle)
     candidate.verified = signature.verify(snapshot, bundle, charter.trust_root, now=charter.clock())
+    candidate.evidence = verify_evidence(
+        item.evidence, candidate.verified, charter.trust_root, now=charter.clock()
+    )
     candidate.config = AdapterConfig.parse(snapshot.config.data)
     candidate.adapter = AdapterSeen.of(snapshot, candidate.config)
     return snapshot
@@ -162,9 +168,13 @@ def _decide(charter: Charter, attempt: Attempt, others: tuple[Companion, ...], m
             companions=tuple(sorted((*company, *others), key=lambda companion: companion.adapter_name)),
             context=attempt.context,
             now=charter.clock(),
-            versions=installed_versions(name for name, _ in skill.verified.manifest.requires),
+            versions=installed_versions(
+                name for name, _ in (*skill.verified.manifest.requires, *charter.policy.dependencies)
+            ),
             alterations=attempt.alterations,
             weight=candidate.weight,
+            evidence=skill.evidence,
+            history=_history(charter, skill),
         )
         candidate.decision = decide(charter.policy, facts)
 
@@ -186,8 +196,18 @@ def _skill(candidate: Candidate) -> Skill:
     if candidate.verified is None or candidate.config is None or candidate.adapter is None:
         raise TypeError("a candidate is judged before it was verified")
     return Skill(
-        verified=candidate.verified, config=candidate.config, adapter=candidate.adapter, weight=candidate.weight
+        verified=candidate.verified,
+        config=candidate.config,
+        adapter=candidate.adapter,
+        evidence=candidate.evidence,
+        weight=candidate.weight,
     )
+
+
+def _history(charter: Charter, skill: Skill) -> History | None:
+    """Read only for a policy that asks: of a long log, it takes a while."""
+    asks = charter.policy.versions.no_rollback
+    return history(charter.recorder, skill.verified.manifest.skill.name) if asks else None
 
 
 def _is_after(resident: Resident, measured: base.Measurement) -> bool:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from skillwarrant_audit.inputs import inputs_digest
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import SkillwarrantError, shown
@@ -34,6 +35,8 @@ from skillwarrant_format.strict_json import JsonObject, canonical
 from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.decision import Decision
+from skillwarrant_verify.decision_input import for_record, to_document
+from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.requires import RUNTIME, installed_versions
 from skillwarrant_verify.signature import Verified
 
@@ -51,6 +54,7 @@ class Candidate:
         request: what the caller asked for.
         weight: with which it is to be mixed in.
         config, adapter: its configuration, and what all its files say, once they are verified.
+        evidence: further attestations about it, verified.
     """
 
     adapter_name: str
@@ -60,6 +64,7 @@ class Candidate:
     verified: Verified | None = None
     config: AdapterConfig | None = None
     adapter: AdapterSeen | None = None
+    evidence: tuple[EvidenceSeen, ...] = ()
     decision: Decision | None = None
 
     def subject(self) -> Subject:
@@ -152,7 +157,7 @@ class Attempt:
             checks=self._checks(error),
             skills=tuple(skill for candidate in self.candidates for skill in candidate.seen()),
             policy=self.policy,
-            inputs=self._inputs(),
+            inputs=inputs_digest(self.inputs()),
             base=self.base,
             base_after=self.base_after,
             trust=self.trust,
@@ -168,11 +173,10 @@ class Attempt:
             if candidate.decision is not None
         ]
 
-    def _inputs(self) -> Digest | None:
-        inputs = [decision.inputs for _, decision in self._decisions() if decision.inputs is not None]
-        if len(inputs) < 2:
-            return inputs[0] if inputs else None
-        return Digest.of(canonical([digest.hex for digest in inputs]))
+    def inputs(self) -> tuple[bytes, ...]:
+        """What the decisions were made from, in the form that is kept: canonical JSON, which names nobody."""
+        found = (decision.facts for _, decision in self._decisions())
+        return tuple(canonical(for_record(to_document(facts))) for facts in found if facts is not None)
 
     def _altered(self) -> JsonObject:
         """Hooks and patched methods of the base, which measured tensors do not show: for who reads the log."""

@@ -63,12 +63,14 @@ class StackItem:
         adapter_name: its name on the model.
         manifest: the bundle, where it is not beside the adapter.
         weight: its factor in a mixture; given for every item with `combine`, and for none without.
+        evidence: bundles of further attestations; those about another adapter are left out.
     """
 
     adapter: AdapterSource
     adapter_name: str
     manifest: BundleSource | None = None
     weight: float | None = None
+    evidence: Sequence[BundleSource] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
