@@ -5,10 +5,13 @@ A method that a later PEFT adds has no case here, and `test_load_methods` fails 
 
 from __future__ import annotations
 
+import atexit
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +23,10 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    BitsAndBytesConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     T5Config,
@@ -62,11 +67,34 @@ VIT: Final = ViTConfig(
     num_labels=3,
 )
 
+
+@cache
+def _plain_llama() -> Path:
+    """Where a quantised base is made from; it lives as long as the tests."""
+    directory = tempfile.TemporaryDirectory()
+    atexit.register(directory.cleanup)
+    tiny.llama().save_pretrained(directory.name)
+    return Path(directory.name)
+
+
+def quantised(**options: Any) -> nn.Module:
+    """A Llama as bitsandbytes holds it."""
+    model: nn.Module = LlamaForCausalLM.from_pretrained(
+        _plain_llama(), quantization_config=BitsAndBytesConfig(**options)
+    )
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # with it, an answer would round the base's scales
+    return model
+
+
 BASES: Final[Mapping[str, Callable[[], nn.Module]]] = {
     "BERT classifier": lambda: BertForSequenceClassification(BERT),
     "GPT-2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=128, n_embd=64, n_layer=2, n_head=4, n_positions=64)),
     "Llama": tiny.llama,
     "Llama classifier": tiny.classifier,
+    "Llama, int8": lambda: quantised(load_in_8bit=True),
+    "Llama, nf4": lambda: quantised(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
     "Llama, full heads": lambda: tiny.llama(num_key_value_heads=4),
     "Llama, untied": lambda: tiny.llama(tie_word_embeddings=False),
     "Llama, with biases": lambda: tiny.llama(attention_bias=True),
@@ -264,6 +292,10 @@ _LORA: Final = (
             LOW: "refused: PEFT leaves layers without weights",
         },
     ),
+    _lora("nf4 base", "Llama, nf4"),
+    _lora("int8 base", "Llama, int8"),
+    _lora("DoRA on an nf4 base", "Llama, nf4", use_dora=True),
+    _lora("OLoRA on an nf4 base", "Llama, nf4", init_lora_weights="olora", why=_LOW_SVD),
     _lora("biases of the base", "Llama, with biases", bias="all", why=_ONE_BIAS),
     _lora("biases of its layers", "Llama, with biases", bias="lora_only", why=_ONE_BIAS),
 )
@@ -304,6 +336,12 @@ _OTHERS: Final = (
     _case("HIRA", r=4, target_modules=QV),
     _case("HRA", r=4, target_modules=QV),
     _case("IA3"),
+    _case(
+        "IA3",
+        "int8 base",
+        "Llama, int8",
+        why={LOW: "PEFT cannot: it moves modules that are not in memory"},
+    ),
     _case("IA3", "feed-forward modules", target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
     _case("LILY", r=4, target_modules=QV),
     _case("LN_TUNING"),

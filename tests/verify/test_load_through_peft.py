@@ -452,7 +452,18 @@ def test_peft_works_in_a_passage_and_nothing_else_does(tmp_path: Path, monkeypat
 
 THROUGH_PEFT = {
     *("aLoRA", "Arrow", "BD-LoRA", "biases of its layers", "biases of the base", "CorDA", "EVA", "KaSA", "LoftQ"),
-    *("LoRA-GA", "MiCA", "MonteCLoRA", "OLoRA", "PiSSA", "PiSSA, fast", "QALoRA", "replicated layers", "VeLoRA"),
+    *(
+        "LoRA-GA",
+        "MiCA",
+        "MonteCLoRA",
+        "OLoRA",
+        "OLoRA on an nf4 base",
+        "PiSSA",
+        "PiSSA, fast",
+        "QALoRA",
+        "replicated layers",
+        "VeLoRA",
+    ),
     *("target parameters", "tied embedding targeted, kept tied", "tied module to save, kept tied"),
     *("trainable tokens", "trainable tokens by name, kept tied", "trainable tokens, tied"),
 }

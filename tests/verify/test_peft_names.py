@@ -24,7 +24,7 @@ from torch import nn
 from catalogue import CASES, base, trained, write
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify.load import load
-from skillwarrant_verify.peft_adapter import BaseState, BaseTree, base_of
+from skillwarrant_verify.peft_adapter import BaseState, base_of, carries_adapters
 from skillwarrant_verify.peft_tensors import adapter_state, adapter_tensors, held_tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -104,4 +104,4 @@ def test_the_base_is_found_under_what_any_method_puts_around_it(case: Any) -> No
     assert not any(id(tensor) in ids for tensor in own.values())
     assert adapter_tensors(model, "default").keys() <= own.keys() or "largest" in case.name
     assert held_tensors(model, "default").keys() <= own.keys()
-    assert BaseTree.of(base_of(model)).wrappers or model.peft_config["default"].is_prompt_learning
+    assert carries_adapters(model) or model.peft_config["default"].is_prompt_learning

@@ -73,13 +73,17 @@ def place_by_view(model: nn.Module, config: AdapterConfig, weights: Weights, key
     """Attach, put the signed tensors in place, and prove that they are there.
 
     Returns:
-        None where a weight is of a kind that this module does not know. The model is then half changed.
+        None where empty layers will not do: a base in another format than plain tensors, a weight of a kind that this
+        module does not know. The model is then half changed.
 
     Raises:
-        LoadMismatch: configuration, weights and model do not belong together. The model is then half changed.
+        LoadMismatch: configuration, weights and model do not belong together. The model is then half changed, too.
         Unavailable: not enough memory.
     """
-    target = attach_empty(model, config, keywords)
+    try:
+        target = attach_empty(model, config, keywords)
+    except LoadMismatch:
+        return None
     empty = adapter_tensors(target, keywords.adapter_name)
     places = slots(
         target,

@@ -35,7 +35,7 @@ from skillwarrant_verify.placed import Keywords, Placed
 from skillwarrant_verify.rollback import Journal
 from skillwarrant_verify.seal import AdapterSeal
 from skillwarrant_verify.through_peft import place_through_peft
-from skillwarrant_verify.weights import Weights, all_finite
+from skillwarrant_verify.weights import Weights, all_finite, same_bits
 
 __all__ = ["Loaded", "load", "parse_config"]
 
@@ -178,4 +178,6 @@ def _replaced(before: Mapping[str, torch.Tensor], model: nn.Module) -> bool:
     if not before:
         return False
     now = BaseState.of(base_of(model)).tensors
-    return now.keys() != before.keys() or any(now[name] is not before[name] for name in before)
+    return now.keys() != before.keys() or any(
+        now[name] is not tensor and not same_bits(now[name], tensor) for name, tensor in before.items()
+    )

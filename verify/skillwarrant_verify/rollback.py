@@ -124,21 +124,27 @@ def _collect(values: Iterable[Any], found: dict[int, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One object's attributes, and a copy of each container among them."""
+    """One object's attributes, and a copy of each container among them.
+
+    A module has a score of containers, nearly all of them empty: an object for each would keep the garbage collector
+    busier than all the rest of an activation.
+    """
 
     attributes: dict[str, Any]
     saved: dict[str, Any]
-    contents: tuple[tuple[Any, Any], ...]
+    containers: tuple[Any, ...]
+    contents: tuple[Any, ...]
 
     @classmethod
     def of(cls, item: Any) -> Self:
         attributes = vars(item)
-        held = [value for value in attributes.values() if isinstance(value, _CONTAINERS)]
-        return cls(attributes, dict(attributes), tuple((value, value.copy() if value else ()) for value in held))
+        held = tuple(value for value in attributes.values() if isinstance(value, _CONTAINERS))
+        return cls(attributes, dict(attributes), held, tuple(value.copy() if value else None for value in held))
 
     def restore(self) -> None:
         self.attributes.clear()
         self.attributes.update(self.saved)
-        for container, content in self.contents:
+        for container, content in zip(self.containers, self.contents, strict=True):
             container.clear()
-            (container.extend if isinstance(container, list) else container.update)(content)
+            if content is not None:
+                (container.extend if isinstance(container, list) else container.update)(content)
