@@ -270,10 +270,8 @@ def test_a_hook_put_on_after_the_first_measurement_is_seen_without_hashing_again
 
 def left_out_of_the_state(model: Any) -> None:
     """A method of the module's own that saves something else than what it computes with."""
-    module = layer(model).mlp.up_proj
-    module._save_to_state_dict = lambda state, prefix, keep_vars: state.update(
-        {f"{prefix}weight": torch.ones(128, 64)}
-    )
+    other = {"weight": torch.ones(128, 64)}
+    layer(model).mlp.up_proj._save_to_state_dict = lambda state, *_args, **_options: state.update(other)
 
 
 def attribute_over_a_parameter(model: Any) -> None:
