@@ -5,6 +5,7 @@ It signs nothing, and does not verify the signature again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from skillwarrant_attest.files import replace
@@ -15,7 +16,7 @@ from skillwarrant_format.hashing import Progress
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Statement
 
-__all__ = ["write_bundle"]
+__all__ = ["check_unchanged", "write_bundle"]
 
 
 def write_bundle(directory: Path, bundle: bytes, *, progress: Progress | None = None) -> Path:
@@ -37,18 +38,26 @@ def write_bundle(directory: Path, bundle: bytes, *, progress: Progress | None = 
         Unavailable: the disk is full or refuses; what was there before is untouched.
     """
     statement = Statement.parse(RawBundle.parse(bundle).envelope.payload)
-    signed = {subject.name: subject.digest for subject in statement.subjects}
     found = {path: file.digest for path, file in Snapshot.read(directory, progress=progress).files.items()}
-    if signed != found:
-        raise _changed(signed, found)
+    check_unchanged(statement, found, what="adapter")
     path = directory / BUNDLE_NAME
     replace(path, bundle)
     return path
 
 
-def _changed(signed: dict[str, Digest], found: dict[str, Digest]) -> FilesMismatch | DigestMismatch:
+def check_unchanged(statement: Statement, found: Mapping[str, Digest], *, what: str) -> None:
+    """Whether a directory is still what was signed.
+
+    Args:
+        found: path -> SHA-256 of what is there now.
+        what: it is of, for messages.
+
+    Raises:
+        FilesMismatch, DigestMismatch: it is not.
+    """
+    signed = {subject.name: subject.digest for subject in statement.subjects}
     fix = "Sign again when nothing writes to the directory. No bundle was written."
     if others := sorted(signed.keys() ^ found.keys()):
-        return FilesMismatch("the adapter's files changed while it was signed", found=", ".join(others), fix=fix)
-    changed = sorted(name for name in signed if signed[name] != found[name])
-    return DigestMismatch("the adapter changed while it was signed", found=", ".join(changed), fix=fix)
+        raise FilesMismatch(f"the {what}'s files changed while it was signed", found=", ".join(others), fix=fix)
+    if changed := sorted(name for name in signed if signed[name] != found[name]):
+        raise DigestMismatch(f"the {what} changed while it was signed", found=", ".join(changed), fix=fix)

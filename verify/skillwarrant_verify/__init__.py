@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from skillwarrant_verify.activate import Gate, verify_and_load
     from skillwarrant_verify.context import Context
     from skillwarrant_verify.enforcement import enforce
+    from skillwarrant_verify.identity import IdentityPattern
     from skillwarrant_verify.operator_token import OperatorKeys, VerifiedOperator, verify_operator
     from skillwarrant_verify.policy import Policy
+    from skillwarrant_verify.policy_source import ReloadingPolicy
+    from skillwarrant_verify.policy_verify import SignedPolicy
     from skillwarrant_verify.recheck import CheckReport
+    from skillwarrant_verify.revisions import RevisionStore
     from skillwarrant_verify.stack import Combination, LoadOptions, StackItem
 
 __all__ = [
@@ -23,9 +27,13 @@ __all__ = [
     "Combination",
     "Context",
     "Gate",
+    "IdentityPattern",
     "LoadOptions",
     "OperatorKeys",
     "Policy",
+    "ReloadingPolicy",
+    "RevisionStore",
+    "SignedPolicy",
     "StackItem",
     "VerifiedOperator",
     "enforce",
@@ -38,9 +46,13 @@ _HOMES = {
     "Combination": "stack",
     "Context": "context",
     "Gate": "activate",
+    "IdentityPattern": "identity",
     "LoadOptions": "stack",
     "OperatorKeys": "operator_token",
     "Policy": "policy",
+    "ReloadingPolicy": "policy_source",
+    "RevisionStore": "revisions",
+    "SignedPolicy": "policy_verify",
     "StackItem": "stack",
     "VerifiedOperator": "operator_token",
     "enforce": "enforcement",

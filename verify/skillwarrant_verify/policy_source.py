@@ -26,7 +26,7 @@ from skillwarrant_verify.policy_verify import SignedPolicy
 from skillwarrant_verify.revisions import RevisionStore
 from skillwarrant_verify.trust import TrustRoot
 
-__all__ = ["FixedPolicy", "PolicySource", "Reload", "ReloadingPolicy"]
+__all__ = ["FixedPolicy", "PolicyGiven", "PolicySource", "Reload", "ReloadingPolicy", "source_of"]
 
 RETRY_SECONDS: Final = 30.0  # after which what was refused is looked at again, though no file changed
 _MAX_NOTICE: Final = 1000  # characters
@@ -67,6 +67,10 @@ class Reload:
     outcome: Outcome
     policy: Policy
     error: SkillwarrantError | None = None
+
+
+PolicyGiven: TypeAlias = "Policy | SignedPolicy | PolicySource"
+"""What a gate can be built with."""
 
 
 class ReloadingPolicy:
@@ -150,6 +154,33 @@ class ReloadingPolicy:
         if self._failed is None:
             _logger.warning("%s: policy %s: %s", self._path, good.name, shown(notice, _MAX_NOTICE))
         self._failed = time.monotonic() + RETRY_SECONDS
+
+
+def source_of(
+    policy: PolicyGiven, *, trust_root: TrustRoot, directory: Path | None, clock: Callable[[], datetime]
+) -> PolicySource:
+    """Where a gate gets its policies from.
+
+    Args:
+        directory: of its activation log, beside which the revisions are kept that were seen.
+
+    Raises:
+        SkillwarrantError: as `SignedPolicy.load`.
+        UsageError: it is nothing that a gate can be built with.
+    """
+    if isinstance(policy, Policy):
+        return FixedPolicy(policy)
+    if isinstance(policy, SignedPolicy):
+        seen = RevisionStore(directory or default_log_directory())
+        return FixedPolicy(policy.load(trust_root=trust_root, seen=seen, now=clock()))
+    if not callable(getattr(policy, "current", None)):
+        raise UsageError(
+            "this is no policy",
+            expected="a Policy, a SignedPolicy or a ReloadingPolicy",
+            found=type(policy).__name__,
+            fix="Policy.load(path) reads one.",
+        )
+    return policy
 
 
 def _loader(
