@@ -70,7 +70,7 @@ class Charter:
             AuditError: it is not.
         """
         observation = attempt.observation(phase, message, self.clock(), error)
-        return self.recorder.record(observation, attempt.subjects()).leaf
+        return self.recorder.record(observation, attempt.subjects(), attempt.inputs()).leaf
 
     @contextmanager
     def recording(self, attempt: Attempt, phase: Phase, undo: Callable[[], None] | None = None) -> Iterator[None]:
