@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any, Final, NoReturn
 
 import click
 
 from skillwarrant_cli import interrupt, output
+from skillwarrant_cli.lazy import LazyGroup
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
 
 __all__ = ["COMMANDS", "DEBUG", "OWN_PROCESS", "cli"]
@@ -29,29 +29,15 @@ COMMANDS: Final = {
     "sign": "Vouch for an adapter: sign its manifest and log it.",
     "verify": "Check an adapter against its manifest and your policy.",
     "inspect": "Show what a bundle claims, without verifying it.",
+    "policy": "Write, check, test, explain, compare and sign policies.",
     "fingerprint": "Measure the weights of a model or an adapter.",
     "devstack": "Run a whole Sigstore instance here, for trials.",
     "completion": "Print the completion script of a shell.",
 }
 
 
-class Group(click.Group):
-    """Commands by name, from `skillwarrant_cli.commands.<name>`, where each is called `command`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """In the order in which they are used, not of the alphabet."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"skillwarrant_cli.commands.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """As click does it, without importing a command to ask for its help."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+class Group(LazyGroup):
+    """All commands, and every way out of them."""
 
     def main(
         self,
@@ -80,6 +66,8 @@ class Group(click.Group):
             return _interrupted(as_json)
         except _ReaderGone:
             raise
+        except output.Told:
+            return 1
         except Exception as error:  # noqa: BLE001  # the last handler: what was not foreseen is exit 3, never a yes
             return _interrupted(as_json) if interrupt.happened() else _failed(error, arguments, as_json)
         return 0
@@ -167,6 +155,7 @@ def _sentence(text: str) -> str:
 
 @click.group(
     cls=Group,
+    listed=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
 )

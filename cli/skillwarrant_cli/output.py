@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
@@ -19,6 +19,7 @@ from skillwarrant_format.errors import PolicyDenied, SkillwarrantError, shown
 from skillwarrant_format.strict_json import JsonObject, JsonValue
 
 __all__ = [
+    "Told",
     "abandon",
     "answer",
     "bad",
@@ -27,6 +28,7 @@ __all__ = [
     "loud",
     "note",
     "prepare",
+    "refuse",
     "report",
     "report_error",
     "report_internal",
@@ -64,6 +66,24 @@ def answer(text: str, fields: JsonObject, *, code: str, as_json: bool) -> None:
         _echo(_dumps({"outcome": "ok", "code": code, **fields}))
     else:
         _echo(text)
+
+
+class Told(Exception):
+    """A no that was told already: exit 1, and nothing more to say."""
+
+
+def refuse(text: str, fields: JsonObject, *, code: str, message: str, as_json: bool) -> NoReturn:
+    """A command's no that has more to say than an error: as `answer`, and what is wrong on stderr.
+
+    Args:
+        message: one sentence, as an error's.
+    """
+    if as_json:
+        _echo(_dumps({"outcome": OUTCOMES[1], "code": code, "message": message, **fields}))
+    else:
+        _echo(text)
+        note(f"skillwarrant: {bad(OUTCOMES[1])}: {message}")
+    raise Told
 
 
 def note(text: str) -> None:

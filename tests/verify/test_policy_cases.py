@@ -140,7 +140,8 @@ issuer = "https://idp.example"
 audience = "skillwarrant"
 subjects = ["spiffe://acme/serving"]
 """
-        operator = 'change.operator = { issuer = "https://idp.example", audience = "%s", subject = "spiffe://acme/serving" }'
+        token = '{ issuer = "https://idp.example", audience = "%s", subject = "spiffe://acme/serving" }'
+        operator = f"change.operator = {token}"
         cases = [
             case('["operator.verified"]'),
             case("[]", operator % "skillwarrant", name="two"),

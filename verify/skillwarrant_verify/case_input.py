@@ -194,7 +194,7 @@ def _companion(fields: Fields, plain: SkillManifest, number: int) -> Companion:
 
 
 def _evidence(fields: Fields, skill: Skill, now: datetime) -> EvidenceSeen:
-    """An approval or a certification of this release says what it must; anything else says what `predicate` says."""
+    """Our own kinds are about this release, and say so; of any other, `predicate` says all."""
     only(fields, "type", "issuer", "identity", "age_days", "predicate")
     named = fields.text("type", limit=limits.MAX_URI_CHARS)
     plain: dict[str, JsonValue] = (

@@ -1,16 +1,23 @@
-"""Running a policy's cases, and what they cover. Reading them is in `policy_cases`, Rego's own tests in `rego_tests`."""
+"""Running a policy's cases and its tests in Rego, and what they cover. Reading cases is in `policy_cases`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from skillwarrant_format.errors import Unavailable
 from skillwarrant_verify.decide import decide_document
 from skillwarrant_verify.decision import Finding
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.policy_cases import Case, Outcome
+from skillwarrant_verify.policy_files import files_below
 
-__all__ = ["CaseResult", "Covered", "coverage", "run_cases"]
+if TYPE_CHECKING:
+    from skillwarrant_verify.rego_tests import RegoTestRun
+
+__all__ = ["CaseResult", "Covered", "coverage", "run_cases", "run_rego_tests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +109,35 @@ def coverage(policy: Policy, results: Sequence[CaseResult]) -> tuple[Covered, ..
         Covered(code=code, asked_by=policy.asked_by(code), proved=sum(seen), denied=len(seen) - sum(seen))
         for code, seen in found.items()
     )
+
+
+def run_rego_tests(policy: Policy, path: Path) -> RegoTestRun | None:
+    """Run the `test_*` rules of a policy's Rego modules, and of the `*_test.rego` beside them; None: it names none.
+
+    What only tests need decides nothing, so the policy need not name it.
+
+    Args:
+        path: of the policy document.
+
+    Raises:
+        PolicyError: the tests' files cannot be used together with the modules.
+        Unavailable: a file cannot be read, or the engine is not there.
+    """
+    named = [file for file in policy.files if file.name.endswith(".rego")]
+    if not named:
+        return None
+    from skillwarrant_verify.rego import RegoModules
+
+    read = files_below(path.parent)
+    files = {file.name: file.read(read) for file in named}
+    try:
+        for folder in {(path.parent / name).parent for name in files}:
+            for test in sorted(folder.glob("*_test.rego")):
+                files.setdefault(test.relative_to(path.parent).as_posix(), test.read_bytes())
+    except OSError as error:
+        raise Unavailable("the tests in Rego cannot be read", found=error.strerror) from error
+    with RegoModules.load(files) as modules:
+        return modules.run_tests(policy.document)
 
 
 def _listed(codes: Iterable[str]) -> str:

@@ -245,8 +245,16 @@ def _rows(given: Given, judgement: Judgement) -> Iterator[tuple[str, str]]:
         yield "base", f"{base} ({given.base.digest.short}…)"
     if judgement.policy is not None:
         used = judgement.policy
-        yield "policy", f"{used.name} revision {used.revision}: all {len(judgement.checked)} requirements proved"
+        yield "policy", f"{used.name} revision {used.revision}: {_proved(judgement)}"
+        yield from (("warning", str(finding)) for finding in judgement.checked if finding.tolerated)
     yield "trust root", f"{verified.trust.source}, retrieved {format_time(verified.trust.retrieved_at)}"
+
+
+def _proved(judgement: Judgement) -> str:
+    tolerated, count = sum(finding.tolerated for finding in judgement.checked), len(judgement.checked)
+    if tolerated:
+        return f"{count - tolerated} of {count} requirements proved, {tolerated} not proved and tolerated"
+    return f"all {count} requirements proved"
 
 
 def _base(given: Given) -> AuthorisedBase | None:
