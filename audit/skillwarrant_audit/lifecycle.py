@@ -7,8 +7,8 @@
     checked
 
 An activation puts one adapter or more onto a model, and each leaves it once: taken off by a `deactivated` of the
-same activation, or by a merge, which is an activation of its own and names those that it ends. No honest gate writes
-any other order. A crash leaves an intent that nothing follows, which is told and not refused.
+same activation, or by a merge, which is an activation of its own and names those that it ends. No honest gate
+writes any other order. A crash leaves an intent that nothing follows, which is told and not refused.
 It knows nothing of signatures or files.
 """
 

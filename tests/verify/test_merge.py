@@ -1,4 +1,4 @@
-"""Mixtures of adapters, and adapters that become a part of their base: judged again, measured, on record, or not."""
+"""Mixtures of adapters, and adapters that become a part of their base: judged again, on record, or undone."""
 
 from __future__ import annotations
 

@@ -161,10 +161,10 @@ class Failing(Recorder):
         recorder.phase = phase
         return recorder
 
-    def record(self, observation: Any, subjects: Any) -> Any:
+    def record(self, observation: Any, *rest: Any) -> Any:
         if observation.phase == self.phase:
             raise AuditError("the log could not be written", found="No space left on device")
-        return super().record(observation, subjects)
+        return super().record(observation, *rest)
 
 
 def untouched(model: torch.nn.Module) -> bool:

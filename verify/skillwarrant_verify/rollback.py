@@ -107,9 +107,9 @@ def _belongings(modules: Sequence[nn.Module], tensors: Iterable[torch.Tensor]) -
                 found[id(item)] = item
         _collect(attributes.values(), found)
     for tensor in tensors:
-        if attributes := getattr(tensor, "__dict__", None):
+        if carried := getattr(tensor, "__dict__", None):
             found[id(tensor)] = tensor
-            _collect(attributes.values(), found)
+            _collect(carried.values(), found)
     return list(found.values())
 
 
@@ -126,8 +126,8 @@ def _collect(values: Iterable[Any], found: dict[int, Any]) -> None:
 class _Entry:
     """One object's attributes, and a copy of each container among them.
 
-    A module has a score of containers, nearly all of them empty: an object for each would keep the garbage collector
-    busier than all the rest of an activation.
+    A module has a score of containers, nearly all of them empty: an object for each would keep the garbage
+    collector busier than all the rest of an activation.
     """
 
     attributes: dict[str, Any]
