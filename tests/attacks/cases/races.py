@@ -21,6 +21,7 @@ Many threads at once: for one name, for one model, with honest and damaged files
 clock that goes back; a log that is taken away between the intent and the load."""
 
 THREADS = 6
+LOAD = "skillwarrant_verify.load.load"
 
 
 def case(name: str, refused_by: str, says: str = "", *, setup: Any = Second, **options: Any) -> Any:
@@ -130,8 +131,10 @@ def _(attempt: Second) -> None:
 
 @case("the clock goes back a year between the check and the record", NO_EFFECT)
 def _(attempt: Second) -> None:
-    times = iter([datetime.now(UTC)] * 2)
-    attempt.when = lambda: next(times, datetime.now(UTC) - timedelta(days=365))
+    def back() -> None:
+        attempt.when = lambda: datetime.now(UTC) - timedelta(days=365)
+
+    attempt.before(LOAD, back)
 
 
 @case("the clock gives a time without a zone", "usage", "time zone", recorded=False)
@@ -152,7 +155,7 @@ def logless(name: str, says: str, change: Callable[[Second], Any]) -> None:
 
 
 def at_load(attempt: Second, change: Callable[[], Any]) -> None:
-    attempt.before("skillwarrant_verify.load.load", change)
+    attempt.before(LOAD, change)
 
 
 logless(
