@@ -1,7 +1,7 @@
 """From the bytes of further attestations to what a decision may read of them: verified, and about this adapter.
 
-An attestation is any in-toto statement in a Sigstore bundle: a build's provenance, a certification, an approval. Its
-signature is verified as a manifest's is, against the same trust root. It is about an adapter where one of its
+An attestation is any in-toto statement in a Sigstore bundle: a build's provenance, a certification, an approval.
+Its signature is verified as a manifest's is, against the same trust root. It is about an adapter where one of its
 subjects is the digest of the manifest's bundle or of the signed statement, or where every file of the adapter is
 among them. One that does not verify is an error, and never left out; one that is about something else is left out,
 because a host may give the same evidence for every member of a stack. What it says and who signed it, rules judge.
@@ -52,8 +52,8 @@ def verify_evidence(
         UsageError: there are too many, or they are no sequence of bundles.
     """
     if isinstance(given, str | bytes) or not isinstance(given, Sequence):
-        found = type(given).__name__
-        raise UsageError("evidence has the wrong type", expected="a list of bundles, as paths or bytes", found=found)
+        expected, found = "a list of bundles, as paths or bytes", type(given).__name__
+        raise UsageError("evidence has the wrong type", expected=expected, found=found)
     if len(given) > MAX_EVIDENCE:
         raise UsageError("there is too much evidence", expected=f"at most {MAX_EVIDENCE}", found=str(len(given)))
     seen: dict[Digest, EvidenceSeen] = {}

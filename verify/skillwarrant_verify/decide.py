@@ -30,7 +30,9 @@ from skillwarrant_verify.decision import Decision, Finding
 from skillwarrant_verify.decision_input import from_document
 from skillwarrant_verify.facts import Facts
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.rego_findings import rego_findings
 from skillwarrant_verify.requirement import RULES
+from skillwarrant_verify.user_rules import run_rule
 
 __all__ = ["Facts", "decide", "decide_document", "requirements"]
 
@@ -48,7 +50,11 @@ def decide(policy: Policy, facts: Facts) -> Decision:
     Returns:
         A decision; call `require()` on it.
     """
-    checked = tuple(_run(code, policy, facts) for code in CATALOGUE)
+    checked = (
+        *(_run(code, policy, facts) for code in CATALOGUE),
+        *(_judged(run_rule(code, rule, policy, facts), code, policy, facts) for code, rule in policy.rules.items()),
+        *rego_findings(policy, facts),
+    )
     outcomes = {finding.outcome for finding in checked if finding.severity == "deny"}
     unsure: Literal["undecided", "allow"] = "undecided" if "not-checked" in outcomes else "allow"
     return Decision(
@@ -87,7 +93,12 @@ def _run(code: str, policy: Policy, facts: Facts) -> Finding:
     finding = None if rule is None else rule(policy, facts)
     if finding is None or finding.code != code:
         finding = Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code)
+    return _judged(finding, code, policy, facts)
+
+
+def _judged(finding: Finding, code: str, policy: Policy, facts: Facts) -> Finding:
+    """With what the policy says of this requirement, whatever a rule says of itself."""
     severity, asked_by = policy.severity(code, facts.now), policy.asked_by(code)
-    if severity == "deny" and asked_by is None:
+    if (finding.severity, finding.asked_by) == (severity, asked_by):
         return finding
     return replace(finding, severity=severity, asked_by=asked_by)

@@ -26,7 +26,7 @@ from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.facts import Facts, History
 from skillwarrant_verify.warrant import SupposedWarrant, warrant_to_json
 
-__all__ = ["API_VERSION", "for_record", "from_document", "to_document"]
+__all__ = ["API_VERSION", "FIELDS", "for_record", "from_document", "to_document"]
 
 API_VERSION: Final = "skillwarrant.dev/policy-input/v1"
 _REQUIRED: Final = (
@@ -41,6 +41,8 @@ _REQUIRED: Final = (
     "evidence",
 )
 _OPTIONAL: Final = ("versions", "weight", "history")
+FIELDS: Final = frozenset({*_REQUIRED, *_OPTIONAL})
+"""Every field at the top of the document."""
 _MAX_ALTERATIONS: Final = 100_000
 
 

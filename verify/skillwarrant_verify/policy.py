@@ -6,24 +6,36 @@ trust is required and non-empty: a policy that demands nothing cannot be built. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Self
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import FormatError, PolicyError, Unavailable
-from skillwarrant_format.fields import Fields
+from skillwarrant_format.errors import FormatError, PolicyError, Unavailable, shown
 from skillwarrant_format.manifest_terms import parse_ranges
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyOrigin, PolicyUsed
+from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_format.toml import only
 from skillwarrant_verify.decision import Severity
+from skillwarrant_verify.named_files import Files, NamedFile, files_below, parse_files, read_all
 from skillwarrant_verify.policy_document import PolicyDocument
 from skillwarrant_verify.policy_evidence import EvidenceRule
 from skillwarrant_verify.policy_modes import Modes
+from skillwarrant_verify.policy_reading import (
+    KEYS,
+    Measure,
+    measure,
+    opa_server,
+    rego_engine,
+    rego_modules,
+    section,
+    tables,
+    words,
+)
 from skillwarrant_verify.policy_sections import (
     ALLOWABLE_HAZARDS,
     ALTERATIONS,
@@ -33,13 +45,17 @@ from skillwarrant_verify.policy_sections import (
     PublisherRule,
 )
 from skillwarrant_verify.policy_terms import AdapterLimits, DataRules, Revocations, VersionRules
+from skillwarrant_verify.requirement import Rule
+from skillwarrant_verify.user_rules import load_rules
+
+if TYPE_CHECKING:
+    from skillwarrant_verify.opa_http import OpaServer
+    from skillwarrant_verify.rego import RegoModules
 
 __all__ = ["API_VERSION", "Measure", "Policy"]
 
-Section = TypeVar("Section")
 API_VERSION: Final = "skillwarrant.dev/policy/v1"
 ENGINE: Final = "native/v1"
-Measure = Literal["every-load", "once-verified", "sampled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +84,11 @@ class Policy:
         evidence: which further attestations are needed.
         modes: which requirements only warn, and until when.
         asked: code of a requirement -> the line of the document that asks for it.
+        rules: of its own, code -> rule; see `user_rules`.
+        modules: Rego modules that are evaluated beside the native rules.
+        opa: a server of the user's own that is asked too.
+        files: what the document names beside it.
+        document: all of it, as JSON: what Rego modules read as `data.config`.
         origin: who signed it, where that was verified.
         notice: why it is this one, where another was to take its place.
     """
@@ -96,7 +117,12 @@ class Policy:
     revocations: Revocations = field(default_factory=Revocations)
     evidence: tuple[EvidenceRule, ...] = ()
     modes: Modes = field(default_factory=Modes)
-    asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, hash=False)
+    asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    rules: Mapping[str, Rule] = field(default_factory=dict, repr=False, compare=False)
+    modules: RegoModules | None = field(default=None, repr=False, compare=False)
+    opa: OpaServer | None = field(default=None, repr=False, compare=False)
+    files: tuple[NamedFile, ...] = ()
+    document: JsonObject = field(default_factory=dict, repr=False, compare=False)
     origin: PolicyOrigin | None = None
     notice: str | None = None
 
@@ -121,28 +147,38 @@ class Policy:
             raise Unavailable(
                 f"cannot read the policy {path}", found=error.strerror, fix="Name a readable policy file."
             ) from None
-        return cls.parse(data, name=str(path))
+        return cls.parse(data, name=str(path), files=files_below(path.parent))
 
     @classmethod
-    def parse(cls, data: bytes, *, name: str = "policy") -> Self:
-        """Read a policy document.
+    def parse(cls, data: bytes, *, name: str = "policy", files: Files | None = None) -> Self:
+        """Read a policy document. Of one with `[[rules]]`, this runs their code.
+
+        Args:
+            data: TOML; JSON where `name` ends in .json.
+            name: of its file, for messages.
+            files: gives the files that it names, relative to it.
 
         Raises:
-            PolicyError: an unknown key or API version, anything missing, mistyped, empty or contradictory.
+            PolicyError: an unknown key or API version, anything missing, mistyped, empty or contradictory; or a
+                file that it names is not the one, or cannot be used.
+            Unavailable: a file cannot be read, or the Rego engine is not there.
         """
         try:
-            return cls._read(PolicyDocument.parse(data, name=name))
+            return cls._read(PolicyDocument.parse(data, name=name), files)
         except FormatError as error:
             raise PolicyError(
                 f"{name}: {error.message}", expected=error.expected, found=error.found, fix=error.fix
             ) from None
 
     @classmethod
-    def _read(cls, document: PolicyDocument) -> Self:
+    def _read(cls, document: PolicyDocument, files: Files | None) -> Self:
         fields = document.fields
         if (version := fields.text("api_version")) != API_VERSION:
             raise FormatError("policy.api_version is unknown", expected=API_VERSION, found=version)
-        only(fields, *_KEYS)
+        only(fields, *KEYS)
+        python = parse_files(fields, "rules", "module", ".py")
+        rego = parse_files(fields, "rego", "file", ".rego")
+        rules = load_rules(read_all(python, files))
         policy = cls(
             name=fields.text("name", limit=128),
             revision=fields.integer("revision", least=1),
@@ -150,25 +186,30 @@ class Policy:
             environments=fields.texts("environments", least=1, pattern=LABEL),
             policy_classes=fields.texts("policy_classes", least=1, pattern=LABEL),
             publishers=tuple(PublisherRule.parse(item) for item in fields.objects("publishers", least=1)),
-            bases=tuple(map(AllowedBase.parse, _tables(fields, "bases"))),
+            bases=tuple(map(AllowedBase.parse, tables(fields, "bases"))),
             max_age_days=fields.maybe("max_age_days", lambda key: fields.integer(key, least=1)),
             not_before=fields.maybe("not_before", fields.time),
             not_after=fields.maybe("not_after", fields.time),
-            allow_hazards=_known(fields, "allow_hazards", ALLOWABLE_HAZARDS),
-            allow_alterations=_known(fields, "allow_alterations", ALTERATIONS),
-            measure=_measure(fields),
-            composition=_section(fields, "composition", CompositionRules.parse) or CompositionRules(),
-            operators=_section(fields, "operators", OperatorRules.parse) or OperatorRules(),
+            allow_hazards=words(fields, "allow_hazards", ALLOWABLE_HAZARDS),
+            allow_alterations=words(fields, "allow_alterations", ALTERATIONS),
+            measure=measure(fields),
+            composition=section(fields, "composition", CompositionRules.parse) or CompositionRules(),
+            operators=section(fields, "operators", OperatorRules.parse) or OperatorRules(),
             regions=fields.listed("regions", LABEL),
             quantizations=fields.listed("quantizations"),
             dependencies=fields.maybe("dependencies", lambda key: parse_ranges(fields.object(key))) or (),
-            training_data=_section(fields, "training_data", DataRules.parse) or DataRules(),
-            limits=_section(fields, "limits", AdapterLimits.parse) or AdapterLimits(),
-            versions=_section(fields, "versions", VersionRules.parse) or VersionRules(),
-            revocations=_section(fields, "revocations", Revocations.parse) or Revocations(),
-            evidence=tuple(map(EvidenceRule.parse, _tables(fields, "evidence"))),
-            modes=Modes.parse(fields, ()),
-            asked=document.asked(),
+            training_data=section(fields, "training_data", DataRules.parse) or DataRules(),
+            limits=section(fields, "limits", AdapterLimits.parse) or AdapterLimits(),
+            versions=section(fields, "versions", VersionRules.parse) or VersionRules(),
+            revocations=section(fields, "revocations", Revocations.parse) or Revocations(),
+            evidence=tuple(map(EvidenceRule.parse, tables(fields, "evidence"))),
+            modes=Modes.parse(fields, rules),
+            asked=document.asked(rules),
+            rules=rules,
+            modules=rego_modules(read_all(rego, files)),
+            opa=section(fields, "opa", opa_server),
+            files=(*python, *rego),
+            document=document.plain,
         )
         if policy.not_before and policy.not_after and policy.not_before >= policy.not_after:
             raise FormatError("policy.not_before is not before policy.not_after")
@@ -182,67 +223,21 @@ class Policy:
         """The line that asks for a requirement, `policy.toml:12 environments`; None where every policy does."""
         return self.asked.get(code)
 
+    @property
+    def engine(self) -> str:
+        """What decides: `native/v1`, and what is asked beside it."""
+        rules = ("own rules",) if self.rules else ()
+        rego = () if self.modules is None else (rego_engine(),)
+        opa = () if self.opa is None else (f"OPA at {self.opa.url}",)
+        return shown(" + ".join((ENGINE, *rules, *rego, *opa)), 500)
+
     def used(self) -> PolicyUsed:
         """What an observation says of this policy."""
         return PolicyUsed(
             name=self.name,
             revision=self.revision,
             digest=self.digest,
-            engine=ENGINE,
+            engine=self.engine,
             origin=self.origin,
             notice=self.notice,
         )
-
-
-_KEYS: Final = (
-    "api_version",
-    "name",
-    "revision",
-    "description",
-    "environments",
-    "policy_classes",
-    "publishers",
-    "bases",
-    "max_age_days",
-    "not_before",
-    "not_after",
-    "allow_hazards",
-    "allow_alterations",
-    "measure",
-    "composition",
-    "operators",
-    "regions",
-    "quantizations",
-    "dependencies",
-    "training_data",
-    "limits",
-    "versions",
-    "revocations",
-    "evidence",
-    "mode",
-    "effective_on",
-    "requirements",
-)
-_MEASURES: Final = ("every-load", "once-verified", "sampled")
-
-
-def _measure(fields: Fields) -> Measure:
-    found = fields.maybe("measure", lambda key: fields.choice(key, _MEASURES)) or "every-load"
-    return cast("Measure", found)
-
-
-def _section(fields: Fields, key: str, parse: Callable[[Fields], Section]) -> Section | None:
-    return fields.maybe(key, lambda key: parse(fields.object(key)))
-
-
-def _tables(fields: Fields, key: str) -> list[Fields]:
-    return fields.maybe(key, lambda key: fields.objects(key, least=1)) or []
-
-
-def _known(fields: Fields, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """A list of words that mean something: a misspelt one would allow nothing, and nobody would know."""
-    found = fields.maybe(key, fields.texts) or ()
-    for word in found:
-        if word not in known:
-            raise FormatError(f"{fields.at(key)} names something unknown", expected=" | ".join(known), found=word)
-    return found

@@ -65,7 +65,7 @@ class Modes:
     """
 
     all: Mode = field(default_factory=Mode)
-    each: Mapping[str, Mode] = field(default_factory=lambda: MappingProxyType({}))
+    each: Mapping[str, Mode] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     @classmethod
     def parse(cls, fields: Fields, own: Iterable[str]) -> Self:

@@ -29,6 +29,7 @@ from skillwarrant_format.policy_bundle import PolicyBundle
 from skillwarrant_format.policy_files import POLICY_BUNDLE_NAME, PolicyFiles
 from skillwarrant_format.policy_pack import read_policy
 from skillwarrant_verify.identity import IdentityPattern
+from skillwarrant_verify.named_files import files_of
 from skillwarrant_verify.policy import API_VERSION, Policy
 from skillwarrant_verify.revisions import Mark, RevisionStore
 from skillwarrant_verify.signature import Signature, verify_signature
@@ -147,7 +148,7 @@ def _check_times(signature: Signature, bundle: PolicyBundle, now: datetime) -> N
 
 
 def _parsed(files: PolicyFiles, bundle: PolicyBundle) -> Policy:
-    policy = Policy.parse(files.files[files.document], name=files.document)
+    policy = Policy.parse(files.files[files.document], name=files.document, files=files_of(files.files))
     said = (bundle.name, bundle.revision, bundle.api_version, bundle.document)
     if said != (policy.name, policy.revision, API_VERSION, files.document):
         raise PolicyRefused(

@@ -27,7 +27,10 @@ from skillwarrant_verify.rego_workers import Workers
 __all__ = ["EVALUATION_SECONDS", "INPUT_FIELDS", "RegoAnswer", "RegoFinding", "RegoModules", "RegoRule"]
 
 INPUT_FIELDS: Final = frozenset(
-    {"adapter", "base", "companions", "context", "log", "manifest", "now", "signer", "versions"}
+    {
+        *("adapter", "apiVersion", "base", "companions", "context", "evidence", "history", "manifest", "now"),
+        *("versions", "warrant", "weight"),
+    }
 )
 """The fields of the input document; a module that reads another is refused."""
 EVALUATION_SECONDS: Final = 2.0  # of CPU, for all rules together

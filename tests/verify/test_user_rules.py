@@ -1,0 +1,263 @@
+"""A policy's own rules: from verified bytes, for this policy alone, and without proof nothing is allowed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import BASE, facts, manifest
+from skillwarrant_format.digest import Digest
+from skillwarrant_format.errors import PolicyDenied, PolicyError, Unavailable
+from skillwarrant_verify import Context
+from skillwarrant_verify.catalogue import CATALOGUE
+from skillwarrant_verify.decide import decide, decide_document, requirements
+from skillwarrant_verify.decision_input import for_record, to_document
+from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.requirement import RULES
+from test_policy import GOOD
+
+START = """from __future__ import annotations
+from skillwarrant_verify.rules import Facts, Finding, Policy, no, proves, unknown, yes
+"""
+TICKET = f"""{START}
+@proves("acme.ticket")
+def ticket(policy: Policy, facts: Facts) -> Finding:
+    found = facts.context.session.get("ticket")
+    if found is None:
+        return no("acme.ticket", "there is no ticket", "context.session", expected="a ticket", found="nothing")
+    return yes("acme.ticket", f"ticket {{found}}", "context.session.ticket")
+"""
+
+
+def rule(body: str, code: str = "acme.x") -> str:
+    return f"{START}\n@proves({code!r})\ndef rule(policy: Policy, facts: Facts) -> Finding:\n    {body}\n"
+
+
+def text(*modules: str, extra: str = "") -> str:
+    tables = "".join(
+        f'[[rules]]\nmodule = "own{number}.py"\nsha256 = "{Digest.of(module.encode()).hex}"\n'
+        for number, module in enumerate(modules)
+    )
+    document = GOOD.replace("revision = 3", f"revision = 3\n{extra}")
+    return document + tables
+
+
+def policy(*modules: str, extra: str = "", after: str = "") -> Policy:
+    files = {f"own{number}.py": module.encode() for number, module in enumerate(modules)}
+    return Policy.parse((text(*modules, extra=extra) + after).encode(), files=files.__getitem__)
+
+
+WITH_TICKET = facts(context=Context(environment="production", session={"ticket": "T-1"}))
+
+
+def test_a_policys_own_rule_must_be_proved_like_any_other() -> None:
+    own = policy(TICKET)
+    assert decide(own, WITH_TICKET).outcome == "allow"
+    decision = decide(own, facts())
+    assert [reason.code for reason in decision.reasons] == ["acme.ticket"]
+    assert "asked by policy:13 rules" in str(decision.reasons[0])
+    assert tuple(finding.code for finding in decision.checked) == (*requirements(), "acme.ticket")
+    with pytest.raises(PolicyDenied):
+        decision.require()
+
+
+def test_it_is_a_rule_of_this_policy_and_of_no_other() -> None:
+    policy(TICKET)
+    assert "acme.ticket" not in RULES
+    assert "acme.ticket" not in CATALOGUE
+    assert decide(Policy.parse(GOOD.encode()), facts()).outcome == "allow"
+    other = policy(rule('return yes("acme.ticket", "x", "now")', "acme.ticket"))
+    assert decide(other, facts()).outcome == "allow"
+
+
+def test_it_may_only_warn_where_the_policy_says_so() -> None:
+    own = policy(TICKET, after='[requirements."acme.ticket"]\nmode = "warn"\n')
+    decision = decide(own, facts())
+    assert decision.outcome == "allow"
+    assert [warning.code for warning in decision.warnings] == ["acme.ticket"]
+
+
+FAILING = [
+    'raise ValueError("no such ticket")',
+    "return 1 / 0",
+    "return None",
+    "return True",
+    'return yes("acme.other", "x", "now")',
+    'return yes("base.matches", "x", "now")',
+    'return Finding(code="acme.x", outcome="allowed", message="x", path="now")',
+    'return Finding(code="acme.x", outcome="proved", message="", path="now")',
+    'return Finding(code="acme.x", outcome="proved", message=b"x", path="now")',
+    "return rule(policy, facts)",
+    'raise PermissionError("\\x1b[2Jproved")',
+]
+
+
+@pytest.mark.parametrize("body", FAILING)
+def test_a_rule_that_raises_or_gives_no_answer_proves_nothing(body: str) -> None:
+    decision = decide(policy(rule(body)), facts())
+    assert decision.outcome == "deny"
+    (reason,) = decision.reasons
+    assert (reason.code, reason.path) == ("rule.failed", "acme.x")
+    assert "\x1b" not in reason.check().message
+
+
+def test_a_rule_cannot_make_itself_a_warning() -> None:
+    body = 'return Finding(code="acme.x", outcome="not-proved", message="x", path="now", severity="warn")'
+    decision = decide(policy(rule(body)), facts())
+    assert [reason.code for reason in decision.reasons] == ["acme.x"]
+
+
+def test_an_exit_in_a_rule_allows_nothing() -> None:
+    with pytest.raises(SystemExit):
+        decide(policy(rule("raise SystemExit(0)")), facts())
+
+
+def test_what_is_unknown_to_a_rule_is_undecided() -> None:
+    body = 'return unknown("acme.x", "nobody told", "context.session")'
+    assert decide(policy(rule(body)), facts()).outcome == "undecided"
+
+
+def test_a_rule_can_add_no_proof_for_what_is_denied() -> None:
+    own = policy(rule('return yes("acme.x", "all is well", "now")'))
+    assert decide(own, facts(manifest(policy_class="medical"))).outcome == "deny"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("", "registers no rule"),
+        ("x = 1", "registers no rule"),
+        (START, "registers no rule"),
+        ("def rule(policy, facts): return None", "registers no rule"),
+        ("def broken(:", "SyntaxError"),
+        ("x = 1\nraise RuntimeError('at import')", r"RuntimeError: at import \(line 2\)"),
+        ("import no_such_module_at_all", "ModuleNotFoundError"),
+        (rule("pass", "base.matches"), "skillwarrant's own"),
+        (rule("pass", "base.other"), "skillwarrant's own"),
+        (rule("pass", "rego.deny"), "skillwarrant's own"),
+        (rule("pass", "rule.failed"), "skillwarrant's own"),
+        (rule("pass", "input.malformed"), "skillwarrant's own"),
+        (rule("pass", "acme"), "with a dot"),
+        (rule("pass", "acme.x y"), "with a dot"),
+        (rule("pass", ""), "with a dot"),
+        (rule("pass", "acme.\u202ex"), "with a dot"),
+        (rule("pass") + rule("pass").partition("\n\n")[2], "two rules"),
+        ("\x00", "Error"),
+        ("(" * 100_000, "Error"),
+    ],
+)
+def test_a_module_that_is_no_set_of_rules_is_refused(source: str, expected: str) -> None:
+    with pytest.raises(PolicyError, match=expected):
+        policy(source)
+
+
+def test_two_modules_cannot_register_the_same_code() -> None:
+    with pytest.raises(PolicyError, match="two rules"):
+        policy(rule("pass"), rule("return None"))
+
+
+def test_a_module_with_another_digest_is_not_run() -> None:
+    ran: list[str] = []
+    sys.modules["told"] = type(sys)("told")
+    sys.modules["told"].ran = ran  # type: ignore[attr-defined]
+    swapped = f"import told\ntold.ran.append('x')\n{TICKET}"
+    with pytest.raises(PolicyError, match="is not the file that the policy names"):
+        Policy.parse(text(TICKET).encode(), files={"own0.py": swapped.encode()}.__getitem__)
+    assert ran == []
+    del sys.modules["told"]
+
+
+def test_a_document_that_came_alone_is_refused() -> None:
+    with pytest.raises(PolicyError, match="came without them"):
+        Policy.parse(text(TICKET).encode())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../own.py", "/etc/own.py", "a/../own.py", ".own.py", "own.txt", "a//own.py", "", "a\\own.py", "own.py\n"],
+)
+def test_a_name_that_leaves_the_directory_is_refused(name: str) -> None:
+    document = text(TICKET).replace('"own0.py"', repr(name))
+    with pytest.raises(PolicyError):
+        Policy.parse(document.encode(), files=lambda _: TICKET.encode())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("sha256 =", "sha512 =", "Did you mean 'sha256'"),
+        ("module =", "modul =", "Did you mean 'module'"),
+        ("[[rules]]", "[[rule]]", "Did you mean 'rules'"),
+        ("[[rules]]", "[rules]", "a list"),
+    ],
+)
+def test_a_misspelt_table_of_rules_is_refused(old: str, new: str, expected: str) -> None:
+    with pytest.raises(PolicyError, match=expected):
+        Policy.parse(text(TICKET).replace(old, new).encode(), files=lambda _: TICKET.encode())
+
+
+def test_a_policy_is_read_with_its_files_from_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(text(TICKET))
+    with pytest.raises(PolicyError, match="not beside it"):
+        Policy.load(tmp_path / "policy.toml")
+    (tmp_path / "own0.py").mkdir()
+    with pytest.raises(Unavailable):
+        Policy.load(tmp_path / "policy.toml")
+    (tmp_path / "own0.py").rmdir()
+    (tmp_path / "own0.py").write_text(TICKET)
+    loaded = Policy.load(tmp_path / "policy.toml")
+    assert [file.name for file in loaded.files] == ["own0.py"]
+    (tmp_path / "own0.py").write_text("raise RuntimeError")
+    assert decide(loaded, WITH_TICKET).outcome == "allow", "what runs are the bytes that were verified"
+    assert loaded.used().engine == "native/v1 + own rules"
+
+
+def test_a_document_whose_names_were_taken_out_is_not_judged_by_own_rules() -> None:
+    kept = for_record(to_document(WITH_TICKET))
+    decision = decide_document(policy(TICKET), kept)
+    assert decision.outcome == "undecided"
+    assert [reason.code for reason in decision.reasons] == ["acme.ticket"]
+    assert decide_document(policy(TICKET), to_document(WITH_TICKET)).outcome == "allow"
+
+
+def test_a_module_may_have_dataclasses_and_read_what_a_policy_says() -> None:
+    source = f"""{START}
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Wanted:
+    name: str
+
+@proves("acme.base")
+def base(policy: Policy, facts: Facts) -> Finding:
+    wanted = Wanted(name=policy.name)
+    assert str(facts.base) == "{BASE}"
+    return yes("acme.base", wanted.name, "base.fingerprint")
+"""
+    decision = decide(policy(source), facts())
+    assert decision.checked[-1].message == "acme-production"
+
+
+def test_rules_of_ours_cannot_be_registered_from_outside() -> None:
+    from skillwarrant_verify.rules import proves
+
+    for code in ("acme.x", "base.matches"):
+        with pytest.raises(ValueError, match=r"no requirement|two rules"):
+            proves(code)(lambda _policy, _facts: None)
+
+
+def test_a_misspelt_code_of_ours_is_told_with_the_nearest() -> None:
+    from skillwarrant_verify.rules import proves
+
+    with pytest.raises(ValueError, match=r"Did you mean 'base\.matches'"):
+        proves("base.match")(lambda _policy, _facts: None)
+
+
+@pytest.mark.parametrize("code", list(CATALOGUE))
+def test_every_requirement_has_a_rule(code: str) -> None:
+    found: Callable[..., Any] = RULES[code]
+    assert found.__module__.startswith("skillwarrant_verify.rules_")
