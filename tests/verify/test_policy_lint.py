@@ -1,0 +1,322 @@
+"""Lint of policies: each remark is made where it belongs, at its line, and not of what is in order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skillwarrant_format.errors import Unavailable
+from skillwarrant_format.names import matches
+from skillwarrant_verify.identity import IdentityPattern
+from skillwarrant_verify.policy_lint import RULES, Found, check
+from skillwarrant_verify.policy_overlap import covers_identity, covers_name, names_meet, range_is_empty
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+GITHUB = "https://token.actions.githubusercontent.com"
+RELEASE = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v*"
+HEAD = """\
+api_version = "skillwarrant.dev/policy/v1"
+name = "test"
+revision = 1
+environments = ["production"]
+policy_classes = ["general"]
+"""
+
+
+def publisher(identity: str = RELEASE, skills: str = '["acme/*"]', issuer: str = GITHUB, more: str = "") -> str:
+    return f'\n[[publishers]]\nissuer = "{issuer}"\nidentity = "{identity}"\nskills = {skills}\n{more}\n'
+
+
+def look(tmp_path: Path, document: str) -> tuple[Found, ...]:
+    path = tmp_path / "policy.toml"
+    path.write_text(document)
+    return check(path, NOW)
+
+
+def codes(tmp_path: Path, document: str) -> list[str]:
+    return [one.code for one in look(tmp_path, document)]
+
+
+def test_a_policy_in_order_has_no_remark(tmp_path: Path) -> None:
+    assert look(tmp_path, HEAD + publisher()) == ()
+
+
+class TestIdentities:
+    @pytest.mark.parametrize(
+        ("identity", "code"),
+        [
+            ("https://github.com/acme/**", "identity.over-wide"),
+            ("https://github.com/acme/skills/**", "identity.over-wide"),
+            ("https://github.com/acme/skills/.github/workflows/release.yml@*", "identity.over-wide"),
+            ("https://github.com/acme/skills/.github/workflows/release.yml@refs/*", "identity.over-wide"),
+            ("https://github.com/acme/skills/.github/workflows/release.yml@refs/**", "identity.over-wide"),
+            ("https://github.com/acme/skills/.github/workflows/release.yml@refs/heads/*", "identity.any-branch"),
+            ("https://github.com/acme/skills/.github/workflows/release.yml@refs/heads/**", "identity.any-branch"),
+            ("https://github.com/acme/skills/.github/workflows/release.yml@refs/pull/**", "identity.pull-request"),
+            ("https://github.com/acme/skills/.github/workflows/release.yml", "identity.never"),
+            ("https://gitlab.com/acme/skills//.gitlab-ci.yml@refs/tags/v*", "identity.never"),
+            ("release@acme.example", "identity.never"),
+        ],
+    )
+    def test_a_pattern_that_covers_too_much_or_nothing_is_told_at_its_line(
+        self, tmp_path: Path, identity: str, code: str
+    ) -> None:
+        (found,) = look(tmp_path, HEAD + publisher(identity))
+        assert (found.code, found.level, found.line) == (code, "warning", 9)
+        assert found.key == "publishers[0].identity"
+        assert found.fix
+
+    @pytest.mark.parametrize(
+        "identity",
+        [
+            RELEASE,
+            "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/*",
+            "https://github.com/acme/skills/.github/workflows/release.yml@refs/heads/main",
+            "https://github.com/acme/skills/.github/workflows/release.yml@refs/heads/release-*",
+        ],
+    )
+    def test_a_pinned_workflow_is_in_order(self, tmp_path: Path, identity: str) -> None:
+        assert look(tmp_path, HEAD + publisher(identity)) == ()
+
+    def test_operators_and_signers_of_evidence_are_looked_at_too(self, tmp_path: Path) -> None:
+        more = """
+[operators]
+require = "verified"
+[[operators.issuers]]
+issuer = "https://idp.example"
+audience = "a"
+subjects = ["spiffe://acme.example/serving/eu", "spiffe://acme.example/all/**"]
+
+[[evidence]]
+predicate_type = "certification"
+signers = [{ issuer = "https://idp.example", identity = "https://ci.example/lab/suite/job@refs/heads/*" }]
+"""
+        found = look(tmp_path, HEAD + publisher() + more)
+        assert [(one.code, one.key, one.line) for one in found] == [
+            ("identity.over-wide", "operators.issuers[0].subjects[1]", 18),
+            ("identity.any-branch", "evidence[0].signers[0].identity", 22),
+        ]
+
+
+class TestPublishers:
+    def test_the_same_one_twice(self, tmp_path: Path) -> None:
+        (found,) = look(tmp_path, HEAD + publisher() + publisher())
+        assert (found.code, found.line) == ("publisher.duplicate", 13)
+
+    def test_one_that_adds_nothing_is_shadowed(self, tmp_path: Path) -> None:
+        exact = RELEASE.replace("*", "1.0.0")
+        (found,) = look(tmp_path, HEAD + publisher(exact, '["acme/support"]') + publisher())
+        assert (found.code, found.key, found.line) == ("publisher.shadowed", "publishers[0]", 7)
+        assert "publishers[1]" in found.message
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            publisher(RELEASE.replace("v*", "x*")),
+            publisher(skills='["acme/*", "globex/*"]', more='base_models = ["acme/base"]'),
+            publisher(issuer="https://other.example"),
+        ],
+    )
+    def test_one_that_adds_something_is_not(self, tmp_path: Path, other: str) -> None:
+        assert "publisher.shadowed" not in codes(tmp_path, HEAD + publisher() + other)
+
+    def test_a_limit_on_bases_beside_none_is_no_limit(self, tmp_path: Path) -> None:
+        limited = publisher(more='base_models = ["acme/base"]')
+        assert codes(tmp_path, HEAD + limited + publisher()) == ["publisher.shadowed"]
+
+    def test_one_whose_signatures_are_revoked(self, tmp_path: Path) -> None:
+        revoked = f'\n[[revocations.signers]]\nissuer = "{GITHUB}"\nidentity = "https://github.com/acme/**"\n'
+        assert codes(tmp_path, HEAD + publisher() + revoked) == ["publisher.revoked"]
+        since = revoked + "since = 2026-01-01T00:00:00Z\n"
+        assert codes(tmp_path, HEAD + publisher() + since) == []
+
+    @pytest.mark.parametrize(
+        ("skills", "code"),
+        [
+            ('["*/*"]', "skills.over-wide"),
+            ('["acme*/support"]', "skills.over-wide"),
+            ('["acme/*", "acme/support"]', "skills.redundant"),
+            ('["Acme/*"]', "skills.never"),
+            ('["acme/a/b"]', "skills.never"),
+        ],
+    )
+    def test_patterns_of_skills(self, tmp_path: Path, skills: str, code: str) -> None:
+        assert codes(tmp_path, HEAD + publisher(skills=skills)) == [code]
+
+    def test_approval_by_who_could_have_signed_it_himself(self, tmp_path: Path) -> None:
+        approval = '\n[[evidence]]\npredicate_type = "approval"\nsigners = [%s]\n'
+        own = f'{{ issuer = "{GITHUB}", identity = "{RELEASE}" }}'
+        other = f'{{ issuer = "{GITHUB}", identity = "{RELEASE.replace("skills", "reviews")}" }}'
+        assert codes(tmp_path, HEAD + publisher() + approval % own) == ["evidence.never"]
+        assert codes(tmp_path, HEAD + publisher() + approval % f"{own}, {other}") == []
+        both = approval % f"{own}, {other}" + "distinct = 2\n"
+        assert codes(tmp_path, HEAD + publisher() + both) == ["evidence.never"]
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ("not_after = 2026-11-22T12:00:00Z", ["policy.expired"]),
+            ("not_after = 2026-12-01T00:00:00Z", ["policy.expires-soon"]),
+            ("not_after = 2027-12-01T00:00:00Z", []),
+            ("not_before = 2026-11-23T00:00:00Z", ["policy.not-yet"]),
+            ("not_before = 2026-11-22T12:00:00Z", []),
+            ("revocations.valid_until = 2026-11-22T12:00:00Z", ["revocations.stale"]),
+            ("revocations.valid_until = 2026-11-25T12:00:00Z", ["revocations.expires-soon"]),
+            ('mode = "warn"', ["mode.warns"]),
+            ('mode = "enforce"', []),
+            ("effective_on = 2026-11-22T12:00:00Z", ["mode.past"]),
+            ("effective_on = 2026-12-22T12:00:00Z", []),
+            ('requirements."manifest.age".mode = "warn"', ["mode.warns"]),
+            ('requirements."manifest.age".effective_on = 2026-01-01T00:00:00Z', ["mode.past"]),
+        ],
+    )
+    def test_dates_and_modes(self, tmp_path: Path, line: str, expected: list[str]) -> None:
+        found = look(tmp_path, f"{HEAD}{line}\n{publisher()}")
+        assert [one.code for one in found] == expected
+        assert all(one.line == 6 for one in found)
+
+
+class TestAllowances:
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ('allow_hazards = ["regex-targets"]', []),
+            ('allow_hazards = ["regex-targets", "imports-modules", "loads-paths"]', ["hazards.code"] * 2),
+            ('allow_alterations = ["accelerate-hook"]', []),
+            ('allow_alterations = ["global-hook", "patched-forward"]', ["alterations.code"] * 2),
+            ('measure = "sampled"', ["measure.weak"]),
+            ('measure = "once-verified"', []),
+            ('dependencies = { peft = ">=0.21,<0.22" }', []),
+            ('dependencies = { peft = ">=0.22,<0.21" }', ["dependencies.never"]),
+            ('limits = { methods = ["LORA", "LoHa"] }', ["limits.never"]),
+        ],
+    )
+    def test_what_is_allowed_and_what_nothing_meets(self, tmp_path: Path, line: str, expected: list[str]) -> None:
+        assert codes(tmp_path, f"{HEAD}{line}\n{publisher()}") == expected
+
+    def test_samples_are_enough_outside_production(self, tmp_path: Path) -> None:
+        document = HEAD.replace("production", "development") + 'measure = "sampled"\n' + publisher()
+        assert codes(tmp_path, document) == []
+
+    def test_one_base_under_two_names(self, tmp_path: Path) -> None:
+        base = '\n[[bases]]\nname = "%s"\nfingerprint = "skillwarrant-tensors-v1:' + "0" * 64 + '"\n'
+        (found,) = look(tmp_path, HEAD + publisher() + base % "one" + base % "two")
+        assert (found.code, found.key) == ("base.duplicate", "bases[1]")
+
+
+class TestComposition:
+    @pytest.mark.parametrize(
+        ("section", "expected"),
+        [
+            ('allowed_pairs = [["acme/*", "acme/*"]]', []),
+            ('conflicts = [["acme/mail", "acme/shell"]]', []),
+            ('conflicts = [["acme/mail", "globex/*"]]', ["composition.never"]),
+            ('allowed_pairs = [["globex/*", "acme/*"]]', ["composition.never"]),
+            (
+                'allowed_pairs = [["acme/a", "acme/b"]]\nconflicts = [["acme/b*", "acme/*"]]',
+                ["composition.contradiction"],
+            ),
+            ('allowed_pairs = [["acme/*", "acme/*"]]\nconflicts = [["acme/a", "acme/b"]]', []),
+            ('max_active = 2\nconflicts = [["acme/a", "acme/b", "acme/c"]]', ["composition.redundant"]),
+            ("max_active = 2\nmax_weight = 1.0\nmax_total_weight = 2.0", ["composition.redundant"]),
+            ("max_active = 3\nmax_weight = 1.0\nmax_total_weight = 2.0", []),
+        ],
+    )
+    def test_rules_that_cannot_matter(self, tmp_path: Path, section: str, expected: list[str]) -> None:
+        assert codes(tmp_path, f"{HEAD}{publisher()}\n[composition]\n{section}\n") == expected
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("document", "line", "word"),
+        [
+            (HEAD + publisher() + "[composition]\nmax_actve = 1\n", 13, "max_active"),
+            (HEAD + publisher("https://github.com/*/x"), 9, "organisation"),
+            (HEAD + publisher(skills="[]"), 10, "length"),
+            (HEAD + 'allow_hazards = ["regex-targts"]\n' + publisher(), 6, "regex-targts"),
+            (HEAD.replace("revision = 1", "revision = 0"), 3, "revision"),
+            (HEAD.replace("revision = 1", "revision = "), 3, "TOML"),
+            (HEAD, None, "publishers"),
+        ],
+    )
+    def test_what_cannot_be_used_is_an_error_at_its_line(
+        self, tmp_path: Path, document: str, line: int | None, word: str
+    ) -> None:
+        (found,) = look(tmp_path, document)
+        assert (found.code, found.level, found.line) == ("policy.invalid", "error", line), found
+        assert word in str(found)
+
+    def test_json_is_looked_over_without_lines(self, tmp_path: Path) -> None:
+        path = tmp_path / "policy.json"
+        path.write_text("{}")
+        (found,) = check(path, NOW)
+        assert (found.code, found.line) == ("policy.invalid", None)
+
+    def test_what_cannot_be_read_is_no_answer(self, tmp_path: Path) -> None:
+        with pytest.raises(Unavailable):
+            check(tmp_path / "missing.toml", NOW)
+
+
+def test_every_code_has_a_meaning_and_only_those_are_used() -> None:
+    source = "".join(
+        path.read_text()
+        for path in (Path(__file__).parents[2] / "verify/skillwarrant_verify").glob("*lint*.py")
+        if not path.name.startswith("rego")
+    )
+    assert all(source.count(f'"{code}"') >= 2 for code in RULES)
+
+
+NAMES = st.text("ab/*", min_size=1, max_size=6)
+
+
+class TestOverlap:
+    @given(NAMES, NAMES, st.text("ab/", min_size=1, max_size=6))
+    def test_no_name_is_in_two_patterns_that_are_said_not_to_meet(self, one: str, other: str, name: str) -> None:
+        if matches(one, name) and matches(other, name):
+            assert names_meet(one, other)
+
+    @given(NAMES, NAMES, st.text("ab/", min_size=1, max_size=6))
+    def test_a_pattern_that_covers_another_covers_its_names(self, wide: str, narrow: str, name: str) -> None:
+        if covers_name(wide, narrow) and matches(narrow, name):
+            assert matches(wide, name)
+
+    @pytest.mark.parametrize(
+        ("wide", "narrow", "expected"),
+        [
+            ("https://h/o/**", "https://h/o/a/b@c", True),
+            ("https://h/o/**", "https://h/o/*", True),
+            ("https://h/o/*", "https://h/o/**", False),
+            ("https://h/o/a@v*", "https://h/o/a@v1*", True),
+            ("https://h/o/a@v1*", "https://h/o/a@v*", False),
+            ("https://h/o/a", "https://h/o/a", True),
+            ("https://h/o/a", "https://h/o/*", False),
+        ],
+    )
+    def test_identities(self, wide: str, narrow: str, expected: bool) -> None:
+        one, other = (IdentityPattern(issuer="https://i.example", identity=text) for text in (wide, narrow))
+        assert covers_identity(one, other) is expected
+
+    @pytest.mark.parametrize(
+        ("specifier", "empty"),
+        [
+            (">=1,<2", False),
+            (">=2,<1", True),
+            (">1,<1.0.1", False),
+            (">1,<=1", True),
+            ("==1.4.*,!=1.4", False),
+            ("==1.4,!=1.4", True),
+            ("~=1.4.2,<1.4.2", True),
+            ("~=1.4,>=1.9", False),
+            ("<0.1", False),
+            (">=2!1.0", False),
+            ("!=1", False),
+        ],
+    )
+    def test_ranges(self, specifier: str, empty: bool) -> None:
+        assert range_is_empty(specifier) is empty
