@@ -120,11 +120,11 @@ def unloaded(case: Case, files: Files) -> str:
     assert isinstance(found, Loaded)
     if found.model.peft_config["default"].is_prompt_learning or not hasattr(found.model.base_model, "unload"):
         return "PEFT has none"
-    try:
-        left = picture(found.model.unload(), identities=False)
-    except ValueError as error:
-        assert "8-bit" in str(error)
+    if case.base == "Llama, int8" and case.method == "IA3":
+        with pytest.raises(ValueError, match="8-bit"):
+            found.model.unload()
         return "PEFT cannot in 8 bits"
+    left = picture(found.model.unload(), identities=False)
     before = picture(base(case), identities=False)
     if all(left[what] == before[what] for what in ("tensors", "modules", "hooks")):
         return "yes"

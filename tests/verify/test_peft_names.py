@@ -25,7 +25,7 @@ from catalogue import CASES, base, trained, write
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify.load import load
 from skillwarrant_verify.peft_adapter import BaseState, base_of, carries_adapters
-from skillwarrant_verify.peft_tensors import adapter_state, adapter_tensors, held_tensors
+from skillwarrant_verify.peft_tensors import FileTensors, adapter_state
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -102,6 +102,6 @@ def test_the_base_is_found_under_what_any_method_puts_around_it(case: Any) -> No
     assert own
     ids = {id(tensor) for tensor in found.tensors.values()}
     assert not any(id(tensor) in ids for tensor in own.values())
-    assert adapter_tensors(model, "default").keys() <= own.keys() or "largest" in case.name
-    assert held_tensors(model, "default").keys() <= own.keys()
+    assert FileTensors.of(model, "default").own.keys() <= own.keys() or "largest" in case.name
+    assert FileTensors.held(model, "default").own.keys() <= own.keys()
     assert carries_adapters(model) or model.peft_config["default"].is_prompt_learning

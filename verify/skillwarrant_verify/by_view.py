@@ -19,7 +19,7 @@ from skillwarrant_format.errors import LoadMismatch, Unavailable
 from skillwarrant_verify.attach import attach_empty
 from skillwarrant_verify.match import matched
 from skillwarrant_verify.peft_slots import Slot, converted, slots
-from skillwarrant_verify.peft_tensors import adapter_tensors
+from skillwarrant_verify.peft_tensors import FileTensors
 from skillwarrant_verify.placed import Keywords, Placed
 from skillwarrant_verify.weights import Weights, is_memory_of, owned, same_bits
 
@@ -73,8 +73,8 @@ def place_by_view(model: nn.Module, config: AdapterConfig, weights: Weights, key
     """Attach, put the signed tensors in place, and prove that they are there.
 
     Returns:
-        None where empty layers will not do: a base in another format than plain tensors, a weight of a kind that this
-        module does not know. The model is then half changed.
+        None where empty layers will not do: a base of other than plain tensors, a weight of a kind that this module
+        does not know. The model is then half changed.
 
     Raises:
         LoadMismatch: configuration, weights and model do not belong together. The model is then half changed, too.
@@ -84,7 +84,7 @@ def place_by_view(model: nn.Module, config: AdapterConfig, weights: Weights, key
         target = attach_empty(model, config, keywords)
     except LoadMismatch:
         return None
-    empty = adapter_tensors(target, keywords.adapter_name)
+    empty = FileTensors.of(target, keywords.adapter_name).own
     places = slots(
         target,
         empty,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -16,51 +17,57 @@ from torch import nn
 
 from skillwarrant_verify.peft_adapter import BaseTree, base_of, inner_name
 
-__all__ = ["adapter_state", "adapter_tensors", "held_tensors", "shared_with_base", "swapped_in", "whole_logits"]
+__all__ = ["FileTensors", "adapter_state", "swapped_in", "whole_logits"]
 
 _TOP: Final = "save_only_topk_weights"  # VB-LoRA: the file has the largest logits, the model all of them
 _INDICES: Final = "_topk_indices"
 _WEIGHTS: Final = "_topk_weights"
 
 
-def adapter_tensors(model: PeftModel, adapter_name: str) -> dict[str, torch.Tensor]:
-    """What a file of this adapter must hold: key in the file -> the live tensor it sets.
+@dataclass(frozen=True, slots=True)
+class FileTensors:
+    """What a file of an adapter must hold: key in the file -> the live tensor it sets.
 
-    Base weights are not in it, although PEFT writes some of them into the file (targeted embeddings, biases).
-    Where the file has something computed from a live tensor, it is that.
+    Args:
+        own: the adapter's. Where the file has something computed from a live tensor, it is that.
+        shared: what the configuration takes from the base into the file: the biases, where they were trained.
     """
-    return _split(model, adapter_name)[0]
 
+    own: dict[str, torch.Tensor]
+    shared: dict[str, torch.Tensor]
 
-def shared_with_base(model: PeftModel, adapter_name: str) -> dict[str, torch.Tensor]:
-    """What the configuration takes from the base into the file: the biases, where they were trained."""
-    return _split(model, adapter_name)[1]
+    @classmethod
+    def of(cls, model: PeftModel, adapter_name: str) -> Self:
+        """Of an adapter on a model. Base weights that PEFT writes into the file besides (targeted embeddings) are
+        not in it."""
+        with swapped_in(model, adapter_name):
+            found = get_peft_model_state_dict(
+                model,
+                state_dict=model.state_dict(keep_vars=True),
+                adapter_name=adapter_name,
+                save_embedding_layers=False,
+            )
+        modules = [module for _, module in BaseTree.of(base_of(model)).modules.values()]
+        base = {id(tensor) for module in modules for tensor in module.parameters(recurse=False)}
+        own = {key: value for key, value in found.items() if id(value) not in base}
+        return cls(own, {key: value for key, value in found.items() if key not in own})
 
+    @classmethod
+    def held(cls, model: PeftModel, adapter_name: str) -> Self:
+        """As `of`, but of what the file has only a part, the whole."""
+        config: Any = model.peft_config[adapter_name]
+        if not getattr(config, _TOP, False):
+            return cls.of(model, adapter_name)
+        setattr(config, _TOP, False)
+        try:
+            return cls.of(model, adapter_name)
+        finally:
+            setattr(config, _TOP, True)
 
-def held_tensors(model: PeftModel, adapter_name: str) -> dict[str, torch.Tensor]:
-    """As `adapter_tensors`, but of what the file has only a part, the whole."""
-    config: Any = model.peft_config[adapter_name]
-    if not getattr(config, _TOP, False):
-        return adapter_tensors(model, adapter_name)
-    setattr(config, _TOP, False)
-    try:
-        return adapter_tensors(model, adapter_name)
-    finally:
-        setattr(config, _TOP, True)
-
-
-def _split(model: PeftModel, adapter_name: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    with swapped_in(model, adapter_name):
-        found = get_peft_model_state_dict(
-            model,
-            state_dict=model.state_dict(keep_vars=True),
-            adapter_name=adapter_name,
-            save_embedding_layers=False,
-        )
-    modules = [module for _, module in BaseTree.of(base_of(model)).modules.values()]
-    base = {id(tensor) for module in modules for tensor in module.parameters(recurse=False)}
-    own = {key: value for key, value in found.items() if id(value) not in base}
-    return own, {key: value for key, value in found.items() if id(value) in base}
+    @property
+    def all(self) -> dict[str, torch.Tensor]:
+        """Both."""
+        return self.own | self.shared
 
 
 def swapped_in(model: PeftModel, adapter_name: str) -> AbstractContextManager[None]:
@@ -84,9 +91,15 @@ def whole_logits(signed: Mapping[str, torch.Tensor], held: Mapping[str, torch.Te
     return found
 
 
-def adapter_state(model: PeftModel, adapter_name: str) -> dict[str, torch.Tensor]:
-    """Every live tensor of an adapter: those of its file, and those that PEFT computed from the base or a seed."""
-    found = held_tensors(model, adapter_name)
+def adapter_state(
+    model: PeftModel, adapter_name: str, held: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """Every live tensor of an adapter: those of its file, and those that PEFT computed from the base or a seed.
+
+    Args:
+        held: what `FileTensors.held` gave as its own, where that is known.
+    """
+    found = dict(FileTensors.held(model, adapter_name).own if held is None else held)
     seen = {id(tensor) for tensor in found.values()}
     for path, tensor in _named(model, adapter_name):
         if id(tensor) not in seen:

@@ -105,7 +105,8 @@ def _belongings(modules: Sequence[nn.Module], tensors: Iterable[torch.Tensor]) -
         for item in (attributes.get("config"), *(adapters.values() if isinstance(adapters, dict) else ())):
             if hasattr(item, "__dict__"):
                 found[id(item)] = item
-        _collect(attributes.values(), found)
+        if type(module).__module__.partition(".")[0] in _QUANTISERS:
+            _collect(attributes.values(), found)
     for tensor in tensors:
         if carried := getattr(tensor, "__dict__", None):
             found[id(tensor)] = tensor

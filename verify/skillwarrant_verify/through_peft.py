@@ -23,13 +23,7 @@ from skillwarrant_verify.match import matched
 from skillwarrant_verify.peft_adapter import BaseState, base_of
 from skillwarrant_verify.peft_methods import fill, undisturbed
 from skillwarrant_verify.peft_slots import Placement, converted
-from skillwarrant_verify.peft_tensors import (
-    adapter_state,
-    adapter_tensors,
-    held_tensors,
-    shared_with_base,
-    whole_logits,
-)
+from skillwarrant_verify.peft_tensors import FileTensors, adapter_state, whole_logits
 from skillwarrant_verify.placed import Keywords, Placed
 from skillwarrant_verify.untouched import Untouched
 from skillwarrant_verify.weights import Weights, is_memory_of, same_bits
@@ -51,26 +45,29 @@ def place_through_peft(model: nn.Module, config: AdapterConfig, weights: Weights
     with undisturbed():
         target = attach_started(model, config, keywords)
         with translated(low_cpu_mem_usage=low):
-            wanted = adapter_tensors(target, adapter_name)
-            shared = shared_with_base(target, adapter_name)
-            signed = matched(target, wanted | shared, weights)
-            _check_shared(before, wanted, signed)
+            wanted = FileTensors.of(target, adapter_name)
+            signed = matched(target, wanted.all, weights)
+            _check_shared(before, wanted.own, signed)
             device = next(iter(base.values())).device
-            copies = {key: tensor.to(device, copy=True) for key, tensor in signed.items()}
-            fill(target, copies, keywords)
-            live = adapter_state(target, adapter_name)
-            held = held_tensors(target, adapter_name) | shared_with_base(target, adapter_name)
+            fill(target, {key: _given(tensor, device, low) for key, tensor in signed.items()}, keywords)
+            held = FileTensors.held(target, adapter_name)
+            live = adapter_state(target, adapter_name, held.own)
     _check_full(live)
     before.check()
     _check_others(target, others)
-    _prove(held, whole_logits(signed, held), {tensor.dtype for tensor in base.values()})
+    exact = _prove(held.all, whole_logits(signed, held.own), {tensor.dtype for tensor in base.values()})
     return Placed(
         model=target,
         signed=signed,
         live=live,
-        exact=frozenset(key for key in live.keys() & signed.keys() if same_bits(live[key].cpu(), signed[key])),
+        exact=exact & signed.keys() & live.keys(),
         views=sum(is_memory_of(live[key], signed[key]) for key in live.keys() & signed.keys()),
     )
+
+
+def _given(tensor: torch.Tensor, device: torch.device, low_cpu_mem_usage: bool) -> torch.Tensor:
+    """What PEFT gets: copies, where it may keep what it gets; else it writes the weights into its own."""
+    return tensor.to(device, copy=low_cpu_mem_usage or not tensor.is_floating_point())
 
 
 def _check_shared(
@@ -99,7 +96,7 @@ def _others(model: nn.Module) -> dict[str, dict[str, int]]:
 
 def _check_others(model: PeftModel, before: Mapping[str, Mapping[str, int]]) -> None:
     """Where layers are moved, an adapter's tensors may end up on others."""
-    now = _others(model)
+    now = _others(model) if before else {}
     for name, tensors in before.items():
         if now[name] != tensors:
             raise LoadMismatch(
@@ -120,15 +117,23 @@ def _check_full(live: Mapping[str, torch.Tensor]) -> None:
 
 def _prove(
     live: Mapping[str, torch.Tensor], signed: Mapping[str, torch.Tensor], base_dtypes: Iterable[torch.dtype]
-) -> None:
+) -> frozenset[str]:
     """Look at the model again: each weight must be the signed one or the cast of it, rounded at most once to a
-    dtype of the base on the way."""
+    dtype of the base on the way.
+
+    Returns:
+        The keys of those that are the signed ones to the bit.
+    """
     if strange := sorted(live.keys() ^ signed.keys()):
         raise LoadMismatch("the weights on the model are not those of the file", found=strange[0])
-    through = (None, *(dtype for dtype in base_dtypes if dtype.is_floating_point))
+    through = [dtype for dtype in base_dtypes if dtype.is_floating_point]
+    exact = set()
     for key, tensor in live.items():
-        if not any(same_bits(tensor, converted(signed[key], _place(tensor, dtype))) for dtype in through):
+        if same_bits(tensor, converted(signed[key], _place(tensor, None))):
+            exact.update([key] if tensor.dtype == signed[key].dtype else [])
+        elif not any(same_bits(tensor, converted(signed[key], _place(tensor, dtype))) for dtype in through):
             raise LoadMismatch("a weight on the model is not the signed one", found=key)
+    return frozenset(exact)
 
 
 def _place(tensor: torch.Tensor, through: torch.dtype | None) -> Placement:

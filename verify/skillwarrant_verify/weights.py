@@ -141,7 +141,8 @@ def owned(tensor: torch.Tensor, signed: torch.Tensor, *, writable: bool) -> torc
 
 def is_memory_of(tensor: torch.Tensor, signed: torch.Tensor) -> bool:
     """Whether a tensor is a signed tensor's very memory, read in the same way."""
-    return tensor.data_ptr() == signed.data_ptr() and _layout(tensor) == _layout(signed)
+    same = tensor.data_ptr() == signed.data_ptr() and _layout(tensor) == _layout(signed)
+    return same and tensor.numel() > 0
 
 
 def _layout(tensor: torch.Tensor) -> tuple[Any, ...]:
