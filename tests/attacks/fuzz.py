@@ -29,8 +29,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
+from platform import python_version
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -511,7 +514,15 @@ def main() -> int:
 def report(found: dict[str, Tally], seed: int, seconds: float) -> str:
     """A table of what became of them."""
     total = sum(tally.mutants for tally in found.values())
-    lines = [f"{total} mutants, seed {seed}, {seconds:.0f} s", ""]
+    names = ("torch", "peft", "transformers", "safetensors", "sigstore", "cryptography")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    day = datetime.now(UTC).date()
+    lines = [
+        f"{total} mutants, seed {seed}, {seconds:.0f} s, {day}.",
+        "",
+        f"Python {python_version()}, {versions}.",
+        "",
+    ]
     lines += [
         "| target | mutants | accepted, same meaning | accepted, its own | defects | refused |",
         "|---|---|---|---|---|---|",
