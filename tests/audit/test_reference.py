@@ -29,8 +29,8 @@ def block(kind: str, number: int = 0) -> str:
 
 
 def fields(title: str) -> list[str]:
-    """The names in the first column of a section's table."""
-    section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    """The names in the first column of a section's own table, not of those in the sections below it."""
+    section = re.split(r"\n##+ ", PAGE.split(f"\n## {title}\n")[1])[0]
     return [
         name for row in re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE) for name in re.findall(r"\w+", row)
     ]
