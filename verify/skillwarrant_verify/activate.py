@@ -27,6 +27,9 @@ from skillwarrant_verify.loading import intend, put_on
 from skillwarrant_verify.merging import merge_and_unload
 from skillwarrant_verify.mixing import mix_residents
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.policy_place import refuse_inside
+from skillwarrant_verify.policy_source import PolicyGiven, source_of
+from skillwarrant_verify.policy_verify import SignedPolicy
 from skillwarrant_verify.recheck import CheckReport, check
 from skillwarrant_verify.removal import deactivate
 from skillwarrant_verify.stack import Combination, CombinationType, LoadOptions, StackItem
@@ -45,7 +48,7 @@ def verify_and_load(
     model: torch.nn.Module,
     adapter: AdapterSource,
     *,
-    policy: Policy | str | os.PathLike[str],
+    policy: PolicyGiven | str | os.PathLike[str],
     context: Context,
     manifest: BundleSource | None = None,
     evidence: Sequence[BundleSource] = (),
@@ -62,7 +65,8 @@ def verify_and_load(
     Args:
         model: the base model in memory, or a `PeftModel` that gets a further adapter.
         adapter: directory of the adapter, or a `Snapshot` of it.
-        policy: what is demanded: a `Policy`, or the path of one. It never comes from inside the adapter.
+        policy: what is demanded: a `Policy`, the path of one, or a `SignedPolicy`, which says whose it must be. It
+            never comes from inside the adapter.
         context: where the adapter is to be used.
         manifest: the bundle, where it is not `skillwarrant.sigstore.json` beside the adapter.
         evidence: bundles of further attestations about the adapter, for a policy that asks for them.
@@ -81,7 +85,7 @@ def verify_and_load(
         AuditError: the record could not be written, so nothing was activated.
     """
     gate = Gate(
-        policy=policy if isinstance(policy, Policy) else Policy.load(Path(policy)),
+        policy=_policy_of(policy, adapter),
         trust_root=trust_root or trust.public_good(),
         recorder=Recorder.open(log or default_log_directory()),
     )
@@ -97,6 +101,16 @@ def verify_and_load(
     )
 
 
+def _policy_of(policy: PolicyGiven | str | os.PathLike[str], adapter: AdapterSource) -> PolicyGiven:
+    """Raises PolicyRefused for one that lies inside the adapter."""
+    if isinstance(policy, str | os.PathLike):
+        refuse_inside(policy, adapter)
+        return Policy.load(Path(policy))
+    if isinstance(policy, SignedPolicy):
+        refuse_inside(policy.path, adapter)
+    return policy
+
+
 class Gate:
     """A policy, a trust root and a log, built once; all its methods may be called from many threads.
 
@@ -104,16 +118,26 @@ class Gate:
     and then the model is as it was, measured.
 
     Args:
-        policy: what is demanded of every activation.
+        policy: what is demanded of every activation. A `SignedPolicy` is verified once, now; a `ReloadingPolicy`
+            may change between two operations, and never during one.
         trust_root: whose signatures count.
         recorder: where observations go, durably.
         clock: the host's time, UTC; an argument, so that a test or a replay can set it.
     """
 
     def __init__(
-        self, *, policy: Policy, trust_root: TrustRoot, recorder: Recorder, clock: Clock = utc_now
+        self, *, policy: PolicyGiven, trust_root: TrustRoot, recorder: Recorder, clock: Clock = utc_now
     ) -> None:
-        self._charter = Charter(policy=policy, trust_root=trust_root, recorder=recorder, clock=clock)
+        self._policies = source_of(policy, trust_root=trust_root, directory=recorder.directory, clock=clock)
+        self._trust_root = trust_root
+        self._recorder = recorder
+        self._clock = clock
+
+    @property
+    def _charter(self) -> Charter:
+        """Of one operation, which takes it once: one policy decides it, from beginning to end."""
+        policy = self._policies.current()
+        return Charter(policy=policy, trust_root=self._trust_root, recorder=self._recorder, clock=self._clock)
 
     def activate(
         self,

@@ -30,6 +30,7 @@ from skillwarrant_verify.facts import History
 from skillwarrant_verify.fetch import fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt, Candidate
 from skillwarrant_verify.peft_adapter import base_of
+from skillwarrant_verify.policy_place import refuse_same
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.stack import StackItem
 from skillwarrant_verify.version_history import history
@@ -108,6 +109,7 @@ def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: St
     bundle = manifest_bytes(snapshot, item.manifest)
     candidate.bundle = Digest.of(bundle)
     candidate.verified = signature.verify(snapshot, bundle, charter.trust_root, now=charter.clock())
+    refuse_same(charter.policy.digest, candidate.verified.subjects)
     candidate.evidence = verify_evidence(
         item.evidence, candidate.verified, charter.trust_root, now=charter.clock()
     )
