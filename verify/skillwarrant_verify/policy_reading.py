@@ -47,7 +47,7 @@ def tables(fields: Fields, key: str) -> list[Fields]:
 
 def words(fields: Fields, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """A list of words that mean something: a misspelt one would allow nothing, and nobody would know."""
-    found = fields.maybe(key, fields.texts) or ()
+    found = fields.listed(key)
     for word in found:
         if word not in known:
             raise FormatError(f"{fields.at(key)} names something unknown", expected=" | ".join(known), found=word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import metadata
 from typing import Final
 
@@ -35,16 +36,20 @@ def unmet_ranges(
         (name, specifier, found) for each package that is missing, outside its range, or whose range or version
         cannot be read: what cannot be understood is not met.
     """
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    from packaging.version import InvalidVersion, Version
-
     unmet = []
     for name, wanted in ranges:
         found = versions.get(name)
-        try:
-            met = found is not None and SpecifierSet(wanted).contains(Version(found), prereleases=True)
-        except (InvalidSpecifier, InvalidVersion):
-            met = False
-        if not met:
+        if found is None or not _is_met(wanted, found):
             unmet.append((name, wanted, found or "not installed"))
     return tuple(unmet)
+
+
+@lru_cache(maxsize=1024)
+def _is_met(wanted: str, found: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return SpecifierSet(wanted).contains(Version(found), prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
+        return False
