@@ -16,7 +16,7 @@ from skillwarrant_attest.adapter import Adapter, read_adapter
 from skillwarrant_attest.build import base_from_directory, base_from_facts, build, measure_bases
 from skillwarrant_attest.credential import Credential
 from skillwarrant_attest.login import ambient_credential, browser_credential
-from skillwarrant_attest.policy import build_policy, write_policy_bundle
+from skillwarrant_attest.policy import build_policy, write_pack, write_policy_bundle
 from skillwarrant_attest.sections import NamedBase
 from skillwarrant_attest.sign import sign
 from skillwarrant_attest.skill_toml import SkillToml, default_path
@@ -42,6 +42,7 @@ __all__ = [
     "sign",
     "template",
     "write_bundle",
+    "write_pack",
     "write_policy_bundle",
     "write_template",
 ]

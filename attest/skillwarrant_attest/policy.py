@@ -15,16 +15,19 @@ from pathlib import Path
 from skillwarrant_attest.files import replace
 from skillwarrant_attest.write import check_unchanged
 from skillwarrant_format.bundle import RawBundle
+from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.limits import MAX_POLICY_BYTES
 from skillwarrant_format.policy_bundle import PolicyBundle
 from skillwarrant_format.policy_files import POLICY_BUNDLE_NAME, PolicyFiles
+from skillwarrant_format.policy_pack import pack
+from skillwarrant_format.signed_files import check_files
 from skillwarrant_format.statement import Statement
 from skillwarrant_format.strict_json import JsonObject, loads_object
 from skillwarrant_format.toml import parse_toml
 
-__all__ = ["build_policy", "write_policy_bundle"]
+__all__ = ["build_policy", "write_pack", "write_policy_bundle"]
 
 
 def build_policy(files: PolicyFiles, *, not_after: datetime) -> Statement:
@@ -80,6 +83,26 @@ def write_policy_bundle(directory: Path, bundle: bytes) -> Path:
     path = directory / POLICY_BUNDLE_NAME
     replace(path, bundle)
     return path
+
+
+def write_pack(directory: Path, file: Path) -> tuple[PolicyBundle, Digest]:
+    """Write a signed policy's directory as one file, whole or not at all; an older one is replaced in one step.
+
+    Returns:
+        What its bundle claims, unverified, and the digest of the file.
+
+    Raises:
+        UsageError: it is not signed.
+        FilesMismatch, DigestMismatch: the files are not those that the bundle is for.
+        WrongPredicate, FormatError: it is no policy, or its bundle is none.
+        Unavailable: the directory cannot be read, or the file cannot be written.
+    """
+    files = PolicyFiles.read(directory)
+    data = pack(files)
+    statement, bundle = PolicyBundle.read(RawBundle.parse(files.bundle or b"").envelope.payload)
+    check_files(statement.subjects, {subject.name: subject.digest for subject in files.subjects}, what="policy")
+    replace(file, data)
+    return bundle, Digest.of(data)
 
 
 def _document(files: PolicyFiles) -> JsonObject:

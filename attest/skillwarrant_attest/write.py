@@ -46,7 +46,7 @@ def write_bundle(directory: Path, bundle: bytes, *, progress: Progress | None = 
 
 
 def check_unchanged(statement: Statement, found: Mapping[str, Digest], *, what: str) -> None:
-    """Whether a directory is still what was signed.
+    """Whether the files of a directory are still those that were signed.
 
     Args:
         found: path -> SHA-256 of what is there now.

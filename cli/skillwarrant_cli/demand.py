@@ -23,6 +23,7 @@ from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.facts import History
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.policy_place import refuse_same
 from skillwarrant_verify.policy_sections import PublisherRule
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.signature import Verified
@@ -112,6 +113,7 @@ class PolicyDemand:
     context: Context
 
     def judge(self, given: Given) -> Judgement:
+        refuse_same(self.policy.digest, given.verified.subjects)
         decision = decide(self.policy, given.facts(self.context, self.policy)).require().decision
         checked = tuple(finding for finding in decision.checked if finding.code not in _NEEDS_A_MODEL)
         used = (_USED,) if self.policy.versions.no_rollback else ()

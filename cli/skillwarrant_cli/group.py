@@ -66,8 +66,8 @@ class Group(LazyGroup):
             return _interrupted(as_json)
         except _ReaderGone:
             raise
-        except output.Told:
-            return 1
+        except output.Told as told:
+            return told.exit_code
         except Exception as error:  # noqa: BLE001  # the last handler: what was not foreseen is exit 3, never a yes
             return _interrupted(as_json) if interrupt.happened() else _failed(error, arguments, as_json)
         return 0
@@ -144,7 +144,14 @@ def _known(error: Exception, arguments: Sequence[str]) -> SkillwarrantError | No
 
 
 def _command(arguments: Sequence[str]) -> str | None:
-    return next((argument for argument in arguments if argument in COMMANDS), None)
+    """`verify`, `policy sign`; as far as that can be told."""
+    from skillwarrant_cli.commands import policy
+
+    named = [argument for argument in arguments if not argument.startswith("-")]
+    first, second = (*named, "", "")[:2]
+    if first == "policy" and second in policy.COMMANDS:
+        return f"{first} {second}"
+    return next((argument for argument in named if argument in COMMANDS), None)
 
 
 def _sentence(text: str) -> str:

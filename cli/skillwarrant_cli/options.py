@@ -54,7 +54,7 @@ class TrustChoice:
             raise UsageError("--offline is for a TUF repository", expected="--tuf-url")
 
     def load(self) -> TrustRoot:
-        """Get it.
+        """Get it; what comes after it is verifying, and in a process of our own that is all there is.
 
         Raises:
             TrustError: it cannot be used.
@@ -62,6 +62,7 @@ class TrustChoice:
         """
         with progress.waiting("getting the trust root"):
             found = self._load()
+        _import_sigstore()
         return found if self.max_age is None else replace(found, max_age=timedelta(days=self.max_age))
 
     def _load(self) -> TrustRoot:
@@ -74,6 +75,15 @@ class TrustChoice:
         if self.tuf_url is not None and self.tuf_root is not None:
             return trust.from_tuf(self.tuf_url, root=self.tuf_root, offline=self.offline)
         return trust.public_good(offline=not self.refresh)
+
+
+def _import_sigstore() -> None:
+    """The short way, where nobody else lives in this process."""
+    from skillwarrant_cli.group import OWN_PROCESS
+    from skillwarrant_verify.verify_only import import_sigstore
+
+    if click.get_current_context().obj == OWN_PROCESS:
+        import_sigstore()
 
 
 _TRUST_OPTIONS = (

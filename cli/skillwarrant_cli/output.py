@@ -37,7 +37,15 @@ __all__ = [
 OUTCOMES: Final = {1: "refused", 2: "misuse", 3: "could-not-check"}
 """Exit code -> `outcome` in JSON; 0 is "ok"."""
 _NO: Final = {"demo": "failed"}  # a command whose no is about itself
-_COULD_NOT: Final = {"demo": "run", "devstack": "start", "init": "write", "sign": "sign"}
+_COULD_NOT: Final = {
+    "demo": "run",
+    "devstack": "start",
+    "init": "write",
+    "policy new": "write",
+    "policy pack": "write",
+    "policy sign": "sign",
+    "sign": "sign",
+}
 
 
 def prepare() -> None:
@@ -69,21 +77,29 @@ def answer(text: str, fields: JsonObject, *, code: str, as_json: bool) -> None:
 
 
 class Told(Exception):
-    """A no that was told already: exit 1, and nothing more to say."""
+    """What is no yes and was told already: there is nothing more to say."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(exit_code)
 
 
-def refuse(text: str, fields: JsonObject, *, code: str, message: str, as_json: bool) -> NoReturn:
-    """A command's no that has more to say than an error: as `answer`, and what is wrong on stderr.
+def refuse(
+    text: str, fields: JsonObject, *, code: str, message: str, as_json: bool, exit_code: int = 1
+) -> NoReturn:
+    """An answer that is no yes and has more to say than an error: as `answer`, and what is wrong on stderr.
 
     Args:
         message: one sentence, as an error's.
+        exit_code: 1 for a no, 3 for neither yes nor no.
     """
+    outcome = OUTCOMES[exit_code]
     if as_json:
-        _echo(_dumps({"outcome": OUTCOMES[1], "code": code, "message": message, **fields}))
+        _echo(_dumps({"outcome": outcome, "code": code, "message": message, **fields}))
     else:
         _echo(text)
-        note(f"skillwarrant: {bad(OUTCOMES[1])}: {message}")
-    raise Told
+        note(f"skillwarrant: {bad(outcome.replace('-', ' '))}: {message}")
+    raise Told(exit_code)
 
 
 def note(text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from skillwarrant_cli.commands.policy import COMMANDS as POLICY_COMMANDS
 from skillwarrant_cli.group import COMMANDS, cli
 from skillwarrant_format import errors
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError
@@ -44,7 +45,18 @@ def test_the_short_help_in_the_list_is_the_beginning_of_the_commands_own(name, r
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_answers_in_json(name):
     command = cli.get_command(click.Context(cli), name)
-    assert "--json" in {option for parameter in command.params for option in parameter.opts}
+    below = [command.get_command(None, listed) for listed in command.listed] if hasattr(command, "listed") else []
+    for leaf in below or [command]:
+        assert "--json" in {option for parameter in leaf.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("name", POLICY_COMMANDS)
+def test_the_short_help_of_a_policy_command_is_the_beginning_of_its_own(name, run):
+    assert f"  {name:<9}{POLICY_COMMANDS[name]}\n" in run("policy").stdout
+    command = import_module(f"skillwarrant_cli.commands.policy_{name}").command
+    assert command.name == name
+    assert (command.help or "").startswith(POLICY_COMMANDS[name])
+    assert run("policy", name, "--help").exit_code == 0
 
 
 def test_help_imports_neither_a_command_nor_anything_heavy(modules_after):

@@ -8,10 +8,12 @@ The steps, in the order they are taken; the numbers are repeated in the code:
     (8) its subjects are exactly the files, by name and by digest
     (9) the signer and the name are those that are demanded, the revision at least the one that is
     (10) the policy is in its time, and was not signed later than now
-    (11) the document, read from the verified bytes, says the same as the bundle
-    (12) the policy has not gone back behind what this host has seen
+    (11) it has not gone back behind what this host has seen
+    (12) the document and what it names, read from the verified bytes, say the same as the bundle
+    (13) from now on nothing older is taken
 
-Files are read once, before all of it: nothing here opens a path. The store of what was seen is written last.
+Files are read once, before all of it: nothing here opens a path. Rules of a policy's own run only after (11), and
+what this host has seen is written last.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ from skillwarrant_format.observation_parts import PolicyOrigin
 from skillwarrant_format.policy_bundle import PolicyBundle
 from skillwarrant_format.policy_files import POLICY_BUNDLE_NAME, PolicyFiles
 from skillwarrant_format.policy_pack import read_policy
+from skillwarrant_format.signed_files import check_files, require_statement
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.named_files import files_of
 from skillwarrant_verify.policy import API_VERSION, Policy
 from skillwarrant_verify.revisions import Mark, RevisionStore
 from skillwarrant_verify.signature import Signature, verify_signature
-from skillwarrant_verify.signed_files import check_files, require_statement
 from skillwarrant_verify.trust import TrustRoot
 
 __all__ = ["SignedPolicy"]
@@ -101,10 +103,12 @@ class SignedPolicy:
         check_files(statement.subjects, found, what="policy")  # (8)
         self._check_demand(signature, bundle)  # (9)
         _check_times(signature, bundle, now)  # (10)
-        policy = _parsed(files, bundle)  # (11)
-        mark = Mark(name=policy.name, revision=policy.revision, digest=policy.digest, time=now)
-        (seen.take if take else seen.check)(mark)  # (12)
-        return _with_origin(policy, signature, bundle)
+        mark = Mark(name=bundle.name, revision=bundle.revision, digest=found[bundle.document], time=now)
+        seen.check(mark)  # (11)
+        policy = _with_origin(_parsed(files, bundle), signature, bundle)  # (12)
+        if take:
+            seen.take(mark)  # (13)
+        return policy
 
     def _check_demand(self, signature: Signature, bundle: PolicyBundle) -> None:
         if not self.signer.matches(signature.signer):

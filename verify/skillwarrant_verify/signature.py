@@ -26,12 +26,12 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import SignatureInvalid
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.observation_parts import LogPlace, TrustUsed
+from skillwarrant_format.signed_files import check_files, require_statement
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Statement, Subject
 from skillwarrant_verify.certificate import Signer, read_signer
 from skillwarrant_verify.evidence import Evidence
 from skillwarrant_verify.log_entry import place_in_log
-from skillwarrant_verify.signed_files import check_files, require_statement
 from skillwarrant_verify.sigstore_light import Signed, verify_envelope
 from skillwarrant_verify.trust import TrustRoot
 from skillwarrant_verify.trusted_root import Window

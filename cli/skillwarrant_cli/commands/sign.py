@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import FILE, PATH, json_option
+from skillwarrant_cli.signing import SigningChoice, signing_options
 from skillwarrant_format.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,19 +42,7 @@ FIELDS: Final = {
 @click.argument("directory", metavar="DIR", type=PATH)
 @click.option("--skill", metavar="FILE", type=FILE, help="What you vouch for. Default: DIR.skill.toml, beside DIR.")
 @click.option("--base", metavar="DIR", type=PATH, help="The base model, to be measured, where skill.toml has one.")
-@click.option(
-    "--trust-config",
-    metavar="FILE",
-    type=FILE,
-    help="A client trust config: which Sigstore instance signs. Default: the public one.",
-)
-@click.option("--token-file", metavar="FILE", type=FILE, help="An OIDC identity token for the audience sigstore.")
-@click.option(
-    "--browser", is_flag=True, help="Sign in with a browser. Default: as the CI job, else so at a terminal."
-)
-@click.option(
-    "--timeout", metavar="SECONDS", type=click.FloatRange(min=1), default=60, help="For all services together: 60."
-)
+@signing_options
 @click.option("--dry-run", is_flag=True, help="Print the statement and sign nothing.")
 @json_option
 def command(
@@ -62,10 +50,7 @@ def command(
     directory: Path,
     skill: Path | None,
     base: Path | None,
-    trust_config: Path | None,
-    token_file: Path | None,
-    browser: bool,
-    timeout: float,
+    signing: SigningChoice,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -75,23 +60,20 @@ def command(
     skillwarrant.sigstore.json into DIR. Identity and digests go into a transparency log; a public one keeps them
     for everybody and for ever.
     """
-    from skillwarrant_attest import Timeouts, sign, write_bundle
+    from skillwarrant_attest import write_bundle
     from skillwarrant_format.manifest import SkillManifest
 
-    if token_file is not None and browser:
-        raise UsageError("two identities are given", expected="--token-file or --browser")
     statement = _statement(directory, skill, base)
     if dry_run:
         _show(statement, as_json=as_json)
         return
-    credential = _credential(token_file, trust_config, browser=browser)
+    credential = signing.credential()
     if not as_json:
-        output.note(_announcement(SkillManifest.parse(statement), credential, trust_config))
-    with progress.waiting("signing"):
-        bundle = sign(statement, credential=credential, trust_config=trust_config, timeouts=Timeouts(total=timeout))
+        output.note(_announcement(SkillManifest.parse(statement), credential, signing))
+    bundle = signing.sign(statement, credential)
     with progress.hashing("reading the adapter again") as callback:
         path = write_bundle(directory, bundle, progress=callback)
-    _report(directory, path, bundle, trust_config, as_json=as_json)
+    _report(directory, path, bundle, signing.trust_config, as_json=as_json)
 
 
 def _statement(directory: Path, skill_path: Path | None, base: Path | None) -> Statement:
@@ -115,29 +97,12 @@ def _check_window(not_after: datetime | None) -> None:
         )
 
 
-def _credential(token_file: Path | None, trust_config: Path | None, *, browser: bool) -> Credential:
-    """A token file, else the CI job that this is, else a person at a terminal."""
-    from skillwarrant_attest import Credential, ambient_credential, browser_credential
-
-    if token_file is not None:
-        return Credential.from_file(token_file)
-    if not browser:
-        try:
-            with progress.waiting("asking for the CI job's identity"):
-                return ambient_credential()
-        except UsageError:
-            if not sys.stdin.isatty():
-                raise
-    output.note("Sign in with your browser: the identity that you choose there signs.")
-    return browser_credential(trust_config)
-
-
-def _announcement(manifest: SkillManifest, credential: Credential, trust_config: Path | None) -> str:
+def _announcement(manifest: SkillManifest, credential: Credential, signing: SigningChoice) -> str:
     rows = (
         ("signing", f"{manifest.skill.name} {manifest.skill.version}"),
         ("as", f"{credential.identity} ({credential.issuer})"),
         ("for base", ", ".join(base.name for base in manifest.base_models)),
-        ("with", str(trust_config) if trust_config else "the public Sigstore instance: visible to all, for ever"),
+        ("with", signing.instance),
     )
     return output.facts(rows, indent="") + "\n"
 

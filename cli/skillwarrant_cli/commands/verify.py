@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ import click
 
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import FILE, PATH, TrustChoice, json_option, trust_options
+from skillwarrant_cli.policy_choice import PolicyChoice, policy_options
 from skillwarrant_format.errors import FormatError, Unavailable, UsageError
 from skillwarrant_format.fields import format_time
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonObject
     from skillwarrant_verify.context import Context
     from skillwarrant_verify.facts import AuthorisedBase
+    from skillwarrant_verify.trust import TrustRoot
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -33,7 +36,7 @@ FIELDS: Final = {
     "log": "`origin`, `logId`, `index`, `integratedTime` of the entry",
     "files": "the signed files: `name` and `digest`",
     "base": "the manifest's entry for the base that was given, and its `form` (empty, or which cast), or null",
-    "policy": "`name`, `revision`, `digest`, `engine`, or null where none was given",
+    "policy": "`name`, `revision`, `digest`, `engine`, of a signed one `origin`; or null where none was given",
     "trust": "`source`, `digest`, `retrievedAt` of the trust root",
     "checks": "each requirement: `code`, `outcome` (`proved`), `message`",
     "notChecked": "in words, what the answer does not cover",
@@ -66,7 +69,7 @@ class Place:
 @click.command("verify")
 @click.argument("directory", metavar="DIR", type=PATH)
 @click.option("--bundle", metavar="FILE", type=FILE, help="Default: skillwarrant.sigstore.json in DIR.")
-@click.option("--policy", metavar="FILE", type=FILE, help="What you demand; needs --environment.")
+@policy_options
 @click.option(
     "--identity", metavar="WHO", help="Without a policy: the signer, exact, or with * in its last part or ref."
 )
@@ -90,7 +93,7 @@ def command(
     *,
     directory: Path,
     bundle: Path | None,
-    policy: Path | None,
+    policy: PolicyChoice,
     identity: str | None,
     issuer: str | None,
     base: Path | None,
@@ -104,36 +107,40 @@ def command(
 
     Signature, certificate, transparency log, every file, then all that the policy requires of signer, base model,
     place and time. Without --policy, name the signer with --identity and --issuer; the answer then says what was
-    not checked.
+    not checked. A signed policy comes with who must have signed it, and no older revision is taken afterwards.
     """
-    demand = _demand(policy, identity, issuer, Place(**place))  # type: ignore[arg-type]  # click has typed them
+    root = cache(trust.load)
+    ask = _question(policy, identity, issuer, Place(**place))  # type: ignore[arg-type]  # click has typed them
     versions = _versions(packages)
     known_base = _known_base(base, base_fingerprint)
-    given = _gather(directory, bundle, trust, known_base or base, versions)
+    demand = ask(directory, root)
+    given = _gather(directory, bundle, root, known_base or base, versions)
     judgement = demand.judge(given)
     output.answer(_text(given, judgement), _fields(given, judgement), code="verified", as_json=as_json)
 
 
-def _demand(policy: Path | None, identity: str | None, issuer: str | None, place: Place) -> Demand:
+def _question(
+    policy: PolicyChoice, identity: str | None, issuer: str | None, place: Place
+) -> Callable[[Path, Callable[[], TrustRoot]], Demand]:
     """Everything that can be wrong with the question, before anything is read."""
     from skillwarrant_cli.demand import PolicyDemand, SignerDemand
     from skillwarrant_verify.identity import IdentityPattern
-    from skillwarrant_verify.policy import Policy
 
     context = place.context()
-    if policy is not None:
+    if (path := policy.policy) is not None:
         if identity or issuer:
             raise UsageError("a policy and a signer are given", expected="--policy, or --identity and --issuer")
         if context is None:
             raise UsageError("a policy is for a place", expected="--environment NAME with --policy")
-        return PolicyDemand(policy=Policy.load(policy), context=context)
+        return lambda adapter, root: PolicyDemand(policy=policy.load(path, adapter, root), context=context)
     if not identity or not issuer:
         raise UsageError(
             "a signature says nothing unless you say whose it must be",
             expected="--policy FILE, or --identity WHO and --issuer URL",
             found=f"only {'--identity' if identity else '--issuer'}" if identity or issuer else "neither",
         )
-    return SignerDemand(signer=IdentityPattern(issuer=issuer, identity=identity), context=context)
+    demand = SignerDemand(signer=IdentityPattern(issuer=issuer, identity=identity), context=context)
+    return lambda *_: demand
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
@@ -174,24 +181,20 @@ def _known_base(base: Path | None, base_fingerprint: str | None) -> Fingerprint 
 def _gather(
     directory: Path,
     bundle: Path | None,
-    trust: TrustChoice,
+    trust: Callable[[], TrustRoot],
     base: Fingerprint | Path | None,
     versions: dict[str, str],
 ) -> Given:
     from skillwarrant_cli.demand import Given
-    from skillwarrant_cli.group import OWN_PROCESS
     from skillwarrant_format.adapter_config import AdapterConfig
     from skillwarrant_verify.adapter_seen import AdapterSeen
     from skillwarrant_verify.fetch import fetch, manifest_bytes
     from skillwarrant_verify.signature import verify
-    from skillwarrant_verify.verify_only import import_sigstore
 
     with progress.hashing("reading the adapter") as callback:
         snapshot = fetch(directory, progress=callback)
     manifest = manifest_bytes(snapshot, bundle)
-    root = trust.load()
-    if click.get_current_context().obj == OWN_PROCESS:
-        import_sigstore()
+    root = trust()
     now = datetime.now(UTC)
     verified = verify(snapshot, manifest, root, now=now)
     measured = _measure(base) if isinstance(base, Path) else base
