@@ -1,0 +1,190 @@
+"""`skillwarrant policy explain`: what a policy asks, what it decides of an input, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+from skillwarrant_cli import output
+from skillwarrant_cli.one_policy import one_policy
+from skillwarrant_cli.options import FILE, PATH, json_option
+from skillwarrant_format.errors import Unavailable, UsageError
+from skillwarrant_format.fields import format_time
+
+if TYPE_CHECKING:
+    from skillwarrant_format.strict_json import JsonObject, JsonValue
+    from skillwarrant_verify.decision import Decision
+    from skillwarrant_verify.past import PastDecision
+    from skillwarrant_verify.policy import Policy
+
+__all__ = ["CODES", "FIELDS", "command"]
+
+CODES: Final = ("explained", "policy.denied", "policy.undecided")
+FIELDS: Final = {
+    "policy": "`name`, `revision`, `digest`, `engine`",
+    "requirements": "without an input: each requirement's `code`, `severity` now, and `askedBy`, the line that asks "
+    "for it",
+    "decisions": "with an input: each `outcome`, `hypothetical`, `policy`, `inputs`, `requirements` (`code`, "
+    "`outcome`, `severity`, `message`, `input`, `expected`, `found`, `fix`, `askedBy`); from a log also `past` "
+    "(`seq`, `time`, `adapter`, `outcome` and `policy` on record)",
+}
+_SAID: Final = {"allow": "was allowed", "deny": "was denied", "undecided": "could not be decided"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """A decision, and which past one it is, where it is one."""
+
+    decision: Decision
+    past: PastDecision | None = None
+
+
+@click.command("explain")
+@click.argument("policy", metavar="POLICY", type=PATH)
+@click.option("--input", "document", metavar="FILE", type=FILE, help="An input document, as JSON.")
+@click.option("--log", metavar="LOG", type=PATH, help="A log with what was decided; with --activation.")
+@click.option(
+    "--activation", metavar="ID", help="Which decision of the log: 32 hexadecimal digits, or how they begin."
+)
+@click.option(
+    "--operator-key",
+    metavar="FILE",
+    type=FILE,
+    help="Verify the log with this key. Default: operator.pub beside it.",
+)
+@click.option("--why-allowed", is_flag=True, help="Also what was proved, by what, and which line asks for it.")
+@json_option
+def command(
+    *,
+    policy: Path,
+    document: Path | None,
+    log: Path | None,
+    activation: str | None,
+    operator_key: Path | None,
+    why_allowed: bool,
+    as_json: bool,
+) -> None:
+    """Say what a policy decides, and why.
+
+    Alone, what it asks for, and in which line. With an input document, or a decision of a log, what it decides of
+    that: each denial with the field of the input, what was expected and found, the line of the policy that asks,
+    and what to do. Nothing is loaded, whatever the answer.
+
+    Exit 0: allowed. 1: denied. 3: an input is missing.
+    """
+    found = one_policy(policy)
+    if (log is None) != (activation is None) or (operator_key is not None and log is None):
+        raise UsageError("half a decision is named", expected="--log LOG and --activation ID")
+    if document is not None and log is not None:
+        raise UsageError("two inputs are given", expected="--input or --log")
+    if document is not None:
+        _tell(found, [_Told(decision=_supposed(found, document))], why_allowed, as_json=as_json)
+    elif log is not None and activation is not None:
+        _tell(found, list(_past(found, log, activation, operator_key)), why_allowed, as_json=as_json)
+    else:
+        _ask(found, as_json=as_json)
+
+
+def _supposed(policy: Policy, path: Path) -> Decision:
+    from skillwarrant_format.limits import MAX_JSON_BYTES
+    from skillwarrant_format.strict_json import loads
+    from skillwarrant_verify.decide import decide_document
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise Unavailable(f"cannot read the input {path}", found=error.strerror) from error
+    return decide_document(policy, loads(data, what=str(path)))
+
+
+def _past(policy: Policy, log: Path, activation: str, operator_key: Path | None) -> Iterator[_Told]:
+    from skillwarrant_verify.decide import decide_document
+    from skillwarrant_verify.past import past_decisions
+
+    found = [one for one in past_decisions(log, operator_key) if one.activation.startswith(activation)]
+    if len({one.activation for one in found}) != 1:
+        which = "several activations" if found else "no decision of that activation"
+        raise UsageError(f"the log has {which}", expected="the id of one", found=activation)
+    for one in found:
+        if one.document is None:
+            reasons = "; ".join(check.message for check in one.checks if check.code in one.reasons)
+            raise Unavailable(
+                f"the decision about {one.adapter} cannot be made again: {one.missing}",
+                found=f"on record: it {_SAID[one.outcome]} {reasons}".rstrip(),
+            )
+        yield _Told(decision=decide_document(policy, one.document), past=one)
+
+
+def _tell(policy: Policy, told: Sequence[_Told], why_allowed: bool, *, as_json: bool) -> None:
+    from skillwarrant_verify.explain import explain
+
+    text = "\n\n".join(
+        "\n".join((*_record(one.past, policy), explain(one.decision).text(why_allowed=why_allowed))) for one in told
+    )
+    fields: JsonObject = {"policy": policy.used().to_json(), "decisions": [_fields(one) for one in told]}
+    outcomes = {one.decision.outcome for one in told}
+    if outcomes == {"allow"}:
+        output.answer(text, fields, code=CODES[0], as_json=as_json)
+    else:
+        _refuse(policy, text, fields, denied="deny" in outcomes, as_json=as_json)
+
+
+def _refuse(policy: Policy, text: str, fields: JsonObject, *, denied: bool, as_json: bool) -> NoReturn:
+    message = f"policy {policy.name!r} {'denies this' if denied else 'cannot decide this'}"
+    code, exit_code = (CODES[1], 1) if denied else (CODES[2], 3)
+    output.refuse(text, fields, code=code, message=message, as_json=as_json, exit_code=exit_code)
+
+
+def _record(past: PastDecision | None, policy: Policy) -> Iterator[str]:
+    if past is None:
+        return
+    same = "this policy" if past.policy.digest == policy.digest else "another policy"
+    which = f"{same}, {past.policy.name} revision {past.policy.revision}"
+    what = f"{past.skill} {past.version} in {past.environment}"
+    yield f"on record as #{past.seq}: {what} {_SAID[past.outcome]} at {format_time(past.time)} by {which}\n"
+
+
+def _fields(one: _Told) -> JsonObject:
+    from skillwarrant_verify.explain import explain
+
+    found = explain(one.decision).to_json()
+    if one.past is None:
+        return found
+    past = one.past
+    record = {
+        "seq": past.seq,
+        "time": format_time(past.time),
+        "adapter": past.adapter,
+        "outcome": past.outcome,
+        "policy": past.policy.to_json(),
+    }
+    return {**found, "past": record}
+
+
+def _ask(policy: Policy, *, as_json: bool) -> None:
+    """What it asks, without an input."""
+    from skillwarrant_verify.decide import requirements
+
+    now = datetime.now(UTC)
+    asked = [(code, policy.severity(code, now), policy.asked_by(code)) for code in (*requirements(), *policy.rules)]
+    listed: list[JsonValue] = [
+        {"code": code, "severity": severity, **({"askedBy": line} if line else {})}
+        for code, severity, line in asked
+    ]
+    fields: JsonObject = {"policy": policy.used().to_json(), "requirements": listed}
+    own = [(code, f"{line}{_mode(severity)}") for code, severity, line in asked if line]
+    every = [(code, _mode(severity)) for code, severity, line in asked if not line]
+    lines = [f"{policy.name} revision {policy.revision} ({policy.engine})"]
+    lines += ["", "asked for by the policy", output.facts(own)]
+    lines += ["", "asked for by every policy, of what the manifest says", output.facts(every)]
+    output.answer("\n".join(lines), fields, code=CODES[0], as_json=as_json)
+
+
+def _mode(severity: str) -> str:
+    return "  (only a warning now)" if severity == "warn" else ""
