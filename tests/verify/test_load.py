@@ -357,6 +357,19 @@ def test_sums_that_overflow_are_not_taken_for_infinities(tmp_path: Path) -> None
     assert load(tiny.llama(), Snapshot.read(tmp_path)).tensors == 28
 
 
+def test_values_that_a_models_own_type_cannot_hold_are_infinities(tmp_path: Path) -> None:
+    tiny.rewrite(tiny.write_lora(tmp_path), with_value(1e6))
+    keywords = {"autocast_adapter_dtype": False}
+    model = tiny.llama(torch.float16)
+    snapshot = Snapshot.read(tmp_path)
+    before = picture(model)
+    with pytest.raises(LoadMismatch, match=r"infinite in the type.*float16"):
+        load(model, snapshot, **keywords)
+    assert picture(model) == before
+    assert load(model, snapshot, allow_non_finite=True, **keywords).tensors == 28
+    assert load(tiny.llama(torch.float16), snapshot).tensors == 28  # in float32 it stays what it is
+
+
 def test_tensors_at_odd_addresses_are_refused(tmp_path: Path) -> None:
     tiny.write_lora(tmp_path)
     header = {

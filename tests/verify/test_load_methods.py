@@ -78,7 +78,7 @@ def from_pretrained(case: Case, files: Files, **keywords: Any) -> PeftModel | Ex
 
 def ours(case: Case, files: Files, **keywords: Any) -> tuple[Any, dict[str, Any], Loaded | SkillwarrantError]:
     """Load it: the base, what it was before, and what came of it. The random numbers go on as if nothing had been
-    loaded."""
+    loaded, and after a refusal the base is as it was."""
     model = base(case)
     was = picture(model)
     torch.manual_seed(5)
@@ -88,58 +88,17 @@ def ours(case: Case, files: Files, **keywords: Any) -> tuple[Any, dict[str, Any]
         found = load(model, Snapshot.read(files.first), signed=files.signed, **keywords)
     except SkillwarrantError as error:
         found = error
+        assert picture(model) == was
     assert torch.equal(torch.get_rng_state(), before)
     return model, was, found
 
 
-def first(case: Case, files: Files) -> tuple[Outcome, Loaded | None]:
-    """As the first adapter of a model, and undone again."""
-    theirs = from_pretrained(case, files)
-    model, was, found = ours(case, files)
-    if isinstance(found, SkillwarrantError):
-        assert picture(model) == was
-        return Outcome(case, IDENTICAL, found, theirs if isinstance(theirs, Exception) else None), None
-    assert isinstance(theirs, PeftModel), theirs
-    assert found.seal.check(found.model) is None
-    assert_identical(found.model, theirs, case)
-    measured, plain = measure(base(case)), answers(base(case), case)
-    assert not torch.equal(answers(found.model, case), plain)
-    after = measure(found.model)
-    if not found.changed_base:
-        assert (after.fingerprint, after.buffers) == (measured.fingerprint, measured.buffers)
-    assert found.changed_base <= found.config.changes_base
-    found.undo()
-    assert picture(model) == was
-    assert torch.equal(answers(model, case), plain)
-    return Outcome(case, IDENTICAL, None, None), found
-
-
-def unloaded(case: Case, files: Files) -> str:
-    """What PEFT's own `unload` leaves."""
-    _, _, found = ours(case, files)
-    assert isinstance(found, Loaded)
-    if found.model.peft_config["default"].is_prompt_learning or not hasattr(found.model.base_model, "unload"):
-        return "PEFT has none"
-    if case.base == "Llama, int8" and case.method == "IA3":
-        with pytest.raises(ValueError, match="8-bit"):
-            found.model.unload()
-        return "PEFT cannot in 8 bits"
-    left = picture(found.model.unload(), identities=False)
-    before = picture(base(case), identities=False)
-    if all(left[what] == before[what] for what in ("tensors", "modules", "hooks")):
-        return "yes"
-    return "what it changed" if found.changed_base else "the saved modules"
-
-
-def second(case: Case, files: Files) -> Outcome:
-    """As a further adapter of the same method."""
-    theirs = from_pretrained(case, files)
-    _, _, found = ours(case, files)
-    assert isinstance(found, Loaded)
-    assert isinstance(theirs, PeftModel)
-    said = answers(found.model, case)
-    before = everything(found.model)
+def second(case: Case, files: Files, model: PeftModel, theirs: PeftModel) -> Outcome:
+    """A further adapter of the same method, beside the first one, and undone again."""
+    said = answers(model, case)
+    assert not torch.equal(said, answers(base(case), case))
     assert torch.equal(answers(theirs, case), said)  # asked of both: OFT's coft writes its weights when it answers
+    before = everything(model)
     failed = refused = None
     try:
         torch.manual_seed(6)
@@ -148,48 +107,79 @@ def second(case: Case, files: Files) -> Outcome:
         failed = error
     try:
         torch.manual_seed(6)
-        further = load(found.model, Snapshot.read(files.second), adapter_name="other")
+        further = load(model, Snapshot.read(files.second), adapter_name="other")
     except SkillwarrantError as error:
         refused = error
     else:
         assert failed is None, failed
-        assert further.model is found.model
-        assert_identical(found.model, theirs, case)
-        for one in (found.model, theirs):
+        assert further.model is model
+        assert_identical(model, theirs, case)
+        for one in (model, theirs):
             one.set_adapter("other")
-        assert_identical(found.model, theirs, case)
-        assert not torch.equal(answers(found.model, case), said)
-        found.model.set_adapter("default")
+        assert_identical(model, theirs, case)
+        assert not torch.equal(answers(model, case), said)
+        model.set_adapter("default")
         further.undo()
-    after = everything(found.model)
+    after = everything(model)
     assert after.keys() == before.keys()
     assert all(after[key] is before[key] for key in before)
-    assert list(found.model.peft_config) == ["default"]
-    assert torch.equal(answers(found.model, case), said)
+    assert list(model.peft_config) == ["default"]
+    assert torch.equal(answers(model, case), said)
     return Outcome(case, SECOND, refused, failed)
 
 
-def low(case: Case, files: Files) -> Outcome:
+def low(case: Case, files: Files) -> tuple[Outcome, Loaded | None]:
     """With `low_cpu_mem_usage`."""
     theirs = from_pretrained(case, files, low_cpu_mem_usage=True)
-    model, was, found = ours(case, files, low_cpu_mem_usage=True)
+    _, _, found = ours(case, files, low_cpu_mem_usage=True)
     if isinstance(found, SkillwarrantError):
-        assert picture(model) == was
-        return Outcome(case, LOW, found, theirs if isinstance(theirs, Exception) else None)
+        return Outcome(case, LOW, found, theirs if isinstance(theirs, Exception) else None), None
     assert isinstance(theirs, PeftModel), theirs
     assert_identical(found.model, theirs, case)
-    return Outcome(case, LOW, None, None)
+    return Outcome(case, LOW, None, None), found
+
+
+def unloaded(case: Case, loaded: Loaded, plain: Any) -> str:
+    """What PEFT's own `unload` leaves."""
+    model = loaded.model
+    if model.peft_config["default"].is_prompt_learning or not hasattr(model.base_model, "unload"):
+        return "PEFT has none"
+    if case.base == "Llama, int8" and case.method == "IA3":
+        with pytest.raises(ValueError, match="8-bit"):
+            model.unload()
+        return "PEFT cannot in 8 bits"
+    left, before = picture(model.unload(), identities=False), picture(plain, identities=False)
+    if all(left[what] == before[what] for what in ("tensors", "modules", "hooks")):
+        return "yes"
+    return "what it changed" if loaded.changed_base else "the saved modules"
 
 
 def row(case: Case, tmp_path: Path) -> str:
     files = Files(write(case, tmp_path / "one", 7), write(case, tmp_path / "two", 70))
-    alone, found = first(case, files)
-    cells = [case.name, case.base, alone.cell(), "", "", "", "", ""]
-    if found is not None:
-        hazards = [*found.config.hazards, *(["changes-base"] if found.config.changes_base else [])]
-        cells[3:5] = [second(case, files).cell(), low(case, files).cell()]
-        cells[5:8] = ["yes", unloaded(case, files), ", ".join(hazards)]
-    return f"| {' | '.join(cells)} |"
+    theirs = from_pretrained(case, files)
+    model, was, found = ours(case, files)
+    if isinstance(found, SkillwarrantError):
+        alone = Outcome(case, IDENTICAL, found, theirs if isinstance(theirs, Exception) else None)
+        return f"| {case.name} | {case.base} | {alone.cell()} |  |  |  |  |  |"
+    assert isinstance(theirs, PeftModel), theirs
+    assert found.seal.check(found.model) is None
+    assert_identical(found.model, theirs, case)
+    plain = base(case)
+    measured, said, after = measure(plain), answers(plain, case), measure(found.model)
+    assert found.changed_base or (after.fingerprint, after.buffers) == (measured.fingerprint, measured.buffers)
+    assert found.changed_base <= found.config.changes_base
+    beside = second(case, files, found.model, theirs)
+    found.undo()
+    assert picture(model) == was
+    assert torch.equal(answers(model, case), said)
+    sparing, spared = low(case, files)
+    if spared is None:
+        _, _, again = ours(case, files)
+        assert isinstance(again, Loaded)
+        spared = again
+    cells = [beside.cell(), sparing.cell(), "yes", unloaded(case, spared, base(case))]
+    hazards = [*found.config.hazards, *(["changes-base"] if found.config.changes_base else [])]
+    return f"| {case.name} | {case.base} | yes | {' | '.join(cells)} | {', '.join(hazards)} |"
 
 
 @pytest.fixture(scope="module", autouse=True)

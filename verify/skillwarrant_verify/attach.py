@@ -15,9 +15,11 @@ from typing import Any, Final
 import torch
 from peft import PeftModel
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import LoadMismatch, Unavailable, UsageError
+from skillwarrant_verify.modules import all_modules, parameters_of
 from skillwarrant_verify.peft_adapter import carries_adapters
 from skillwarrant_verify.peft_methods import add, is_prompt_learning, peft_config, prefix_of
 from skillwarrant_verify.placed import Keywords
@@ -25,6 +27,7 @@ from skillwarrant_verify.placed import Keywords
 __all__ = ["attach_empty", "attach_started", "check_receiver", "translated"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NO_MEMORY: Final = "can't allocate memory"
 # What PEFT raises when a configuration and a model do not fit. Anything else is a defect, and keeps its name.
 _MISFITS: Final = (
     ArithmeticError,
@@ -69,7 +72,7 @@ def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *
             expected="is_trainable=False",
             found=config.peft_type,
         )
-    if any(parameter.device.type == "meta" for parameter in model.parameters()):
+    if any(parameter.is_meta for parameter in parameters_of(all_modules(model))):
         raise Unavailable(
             "the base model is not in memory", found="weights on torch's meta device", fix="Load all of it."
         )
@@ -90,10 +93,23 @@ def attach_empty(model: nn.Module, config: AdapterConfig, keywords: Keywords) ->
         lora: Any = peft_config(config, is_trainable=keywords.is_trainable)
         # Every weight is replaced, so none needs a start value.
         start, lora.init_lora_weights = lora.init_lora_weights, False
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialised():
             target = add(model, lora, replace(keywords, autocast_adapter_dtype=False, low_cpu_mem_usage=False))
         lora.init_lora_weights = start
     return target
+
+
+class _Uninitialised(TorchFunctionMode):
+    """torch's own way of leaving tensors as they are made: functions of `nn.init` do nothing. On the meta device
+    there are no values, but each of those calls costs as much as making the tensor."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
 
 
 def attach_started(model: nn.Module, config: AdapterConfig, keywords: Keywords) -> PeftModel:
@@ -120,6 +136,8 @@ def translated(*, low_cpu_mem_usage: bool = False) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unavailable("not enough memory for the adapter", found=str(error)) from error
     except _MISFITS as error:
+        if _NO_MEMORY in str(error):  # torch says so in a RuntimeError where it is not a device's
+            raise Unavailable("not enough memory for the adapter", found=str(error)) from error
         raise LoadMismatch(
             "the adapter's configuration does not fit this model",
             found=str(error) or type(error).__name__,

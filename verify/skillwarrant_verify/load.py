@@ -10,6 +10,8 @@ are drawn from torch's generator, and that base weights in the file are compared
 A configuration that changes the base (PiSSA, biases) is loaded like any other: whether it may be is for a policy to
 say, before. To be able to take it back, all of the base is then copied while loading, and what was overwritten in
 place is kept as long as its `Loaded`.
+
+It opens no passage: where the gate is enforced, only the gate can call it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify.attach import check_receiver
 from skillwarrant_verify.base import exclusive
 from skillwarrant_verify.by_view import is_plain, place_by_view
-from skillwarrant_verify.passage import passage
 from skillwarrant_verify.peft_adapter import BaseState, base_of
 from skillwarrant_verify.peft_options import check_options, check_patterns, matched_names
 from skillwarrant_verify.placed import Keywords, Placed
@@ -120,7 +121,7 @@ def load(
         autocast_adapter_dtype=autocast_adapter_dtype,
         low_cpu_mem_usage=low_cpu_mem_usage,
     )
-    with exclusive(model), passage():
+    with exclusive(model):
         check_receiver(model, config, adapter_name, is_trainable=is_trainable)
         check_patterns(config, matched_names(base_of(model)))
         base = BaseState.of(base_of(model)).tensors if config.changes_base else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import torch
@@ -19,6 +20,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 from torch import nn
 
 from skillwarrant_format.errors import Unavailable
+from skillwarrant_verify.modules import all_modules
 
 __all__ = [
     "BaseState",
@@ -30,6 +32,7 @@ __all__ = [
     "inner_name",
 ]
 
+_TYPES: Final = 512  # of modules, for which is remembered what they are: asking an ABC is slow
 _WRAPPERS: Final = (BaseTunerLayer, AuxiliaryTrainingWrapper, AdaptedAttention, AdaptedAttentionGPT)
 
 
@@ -44,15 +47,15 @@ def base_of(model: nn.Module) -> nn.Module:
 def adapter_names(model: nn.Module) -> frozenset[str]:
     """The name of every adapter on a model, active or not, however it got there."""
     named = set(model.peft_config) if isinstance(model, PeftModel) else set()
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
+    for module in all_modules(model):
+        if _is_layer(type(module)):
             named.update(key for layer in module.adapter_layer_names for key in getattr(module, layer, {}))
     return frozenset(named)
 
 
 def carries_adapters(model: nn.Module) -> bool:
     """Whether any layer of a model is wrapped by PEFT."""
-    return any(isinstance(module, _WRAPPERS) for module in model.modules())
+    return any(isinstance(module, _WRAPPERS) for module in all_modules(model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,13 @@ class BaseState:
         for name, module in tree.modules.values():
             _require_as_loaded(name, module)
         tensors = {name: tensor for _, name, tensor in tree.persistent()}
+        hiding = {kind: _attributes(kind) for kind in {type(module) for _, module in tree.modules.values()}}
         for name, module in tree.modules.values():
-            _require_shown(name, module, tensors)
+            _require_shown(name, module, tensors, hiding[type(module)])
         buffers = {
             full: tensor
             for name, module in tree.modules.values()
+            if module._buffers
             for key, tensor in module.named_buffers(recurse=False)
             if (full := _join(name, key)) not in tensors
         }
@@ -104,13 +109,19 @@ def _require_as_loaded(name: str, module: nn.Module) -> None:
         )
 
 
-def _require_shown(name: str, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+def _attributes(kind: type) -> frozenset[str]:
+    return frozenset(name for one in kind.__mro__ for name in vars(one))
+
+
+def _require_shown(
+    name: str, module: nn.Module, tensors: Mapping[str, torch.Tensor], hiding: frozenset[str]
+) -> None:
     """What torch computes with is what the state shows: no method leaves it out, no attribute hides it."""
     for key, parameter in module._parameters.items():
         if parameter is not None and tensors.get(_join(name, key)) is not parameter:
             raise Unavailable("the base model's state does not show a parameter", found=_join(name, key))
     for key in (*module._parameters, *module._buffers, *module._modules):
-        if key in vars(module) or any(key in vars(kind) for kind in type(module).__mro__):
+        if key in hiding or key in vars(module):
             raise Unavailable("an attribute of the base model hides a part of it", found=_join(name, key))
 
 
@@ -162,11 +173,21 @@ class BaseTree:
 
 def inner_name(module: nn.Module) -> str | None:
     """Where a module of PEFT keeps the module of the base that it wraps; None for any other module."""
-    if isinstance(module, BaseTunerLayer):
+    return _inner_name(type(module))
+
+
+@lru_cache(maxsize=_TYPES)
+def _inner_name(kind: type) -> str | None:
+    if issubclass(kind, BaseTunerLayer):
         return "base_layer"
-    if isinstance(module, AuxiliaryTrainingWrapper):
-        return "original_module" if isinstance(module, ModulesToSaveWrapper) else "token_adapter"
-    return "model" if isinstance(module, AdaptedAttention | AdaptedAttentionGPT) else None
+    if issubclass(kind, AuxiliaryTrainingWrapper):
+        return "original_module" if issubclass(kind, ModulesToSaveWrapper) else "token_adapter"
+    return "model" if issubclass(kind, AdaptedAttention | AdaptedAttentionGPT) else None
+
+
+@lru_cache(maxsize=_TYPES)
+def _is_layer(kind: type) -> bool:
+    return issubclass(kind, BaseTunerLayer)
 
 
 def _join(path: str, name: str) -> str:

@@ -16,6 +16,8 @@ from peft.utils.constants import UPCAST_DTYPES
 from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 
+from skillwarrant_verify.modules import all_modules
+
 __all__ = ["Placement", "Slot", "converted", "slots"]
 
 _SHORT = {torch.float16, torch.bfloat16} | {getattr(torch, name) for name in UPCAST_DTYPES if hasattr(torch, name)}
@@ -71,14 +73,14 @@ def slots(
     """
     keys = {id(tensor): key for key, tensor in empty.items()}
     found = []
-    for module in model.modules():
+    for module in all_modules(model):
         if isinstance(module, BaseTunerLayer):
             device, dtype = _device_and_dtype(module)
             if device is None:
                 continue
             final = torch.float32 if autocast_adapter_dtype and dtype in _SHORT else dtype
             place = Placement(device, final, dtype if low_cpu_mem_usage else None)
-            parts = [child for name, child in module.named_children() if name != "base_layer"]
+            parts = [child for name, child in module._modules.items() if name != "base_layer"]
             found += [Slot(keys[id(old)], owner, name, place) for owner, name, old in _parameters(parts, keys)]
         elif isinstance(module, ModulesToSaveWrapper):
             for owner, name, old in _parameters([module.modules_to_save], keys):
@@ -88,13 +90,12 @@ def slots(
 
 
 def _parameters(
-    modules: Sequence[nn.Module], wanted: Mapping[int, str]
+    parts: Sequence[nn.Module | None], wanted: Mapping[int, str]
 ) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    for module in modules:
-        for owner in module.modules():
-            for name, parameter in owner.named_parameters(recurse=False):
-                if id(parameter) in wanted:
-                    yield owner, name, parameter
+    for owner in [owner for part in parts if part is not None for owner in all_modules(part)]:
+        for name, parameter in owner._parameters.items():
+            if parameter is not None and id(parameter) in wanted:
+                yield owner, name, parameter
 
 
 def _device_and_dtype(layer: BaseTunerLayer) -> tuple[torch.device | None, torch.dtype]:

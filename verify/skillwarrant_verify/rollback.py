@@ -10,13 +10,14 @@ copies cost as much memory as the tensors until `keep_changed` drops the ones th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import torch
 from torch import nn
 
+from skillwarrant_verify.modules import all_modules, held_by, parameters_of
 from skillwarrant_verify.weights import same_bits
 
 __all__ = ["Journal"]
@@ -42,12 +43,13 @@ class Journal:
     @classmethod
     def of(cls, model: nn.Module, *, contents: Iterable[torch.Tensor] = ()) -> Self:
         """Remember a model. Costs a few copies of small dictionaries per module, and the copies of `contents`."""
-        modules = list(model.modules())
-        tensors = [*model.parameters(), *model.buffers()]
+        modules = all_modules(model)
+        tensors = held_by(modules)
+        are_containers = _Kinds(_is_container)
         return cls(
-            entries=tuple(_Entry.of(item) for item in (*modules, *_belongings(modules, tensors))),
-            trainable=tuple((parameter, parameter.requires_grad) for parameter in model.parameters()),
-            tensors=tuple((tensor, tensor.data) for tensor in tensors),
+            entries=tuple([_Entry.of(item, are_containers) for item in (*modules, *_belongings(modules, tensors))]),
+            trainable=tuple([(parameter, parameter.requires_grad) for parameter in parameters_of(modules)]),
+            tensors=tuple([(tensor, tensor.data) for tensor in tensors]),
             contents=[_Content(tensor, tensor.data, tensor.detach().clone()) for tensor in contents],
         )
 
@@ -95,17 +97,38 @@ class _Content:
             self.memory.copy_(self.copy)
 
 
+class _Kinds(dict[type, bool]):
+    """What a question about types answers, asked once for each type: there are few, and many objects of each."""
+
+    def __init__(self, question: Callable[[type], bool]) -> None:
+        super().__init__()
+        self._question = question
+
+    def __missing__(self, kind: type) -> bool:
+        answer = self[kind] = self._question(kind)
+        return answer
+
+
+def _is_container(kind: type) -> bool:
+    return issubclass(kind, _CONTAINERS)
+
+
+def _is_of_quantiser(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in _QUANTISERS
+
+
 def _belongings(modules: Sequence[nn.Module], tensors: Iterable[torch.Tensor]) -> list[Any]:
     """The objects besides modules that PEFT or its libraries change: the model's configuration, those of its
     adapters, and what quantised weights carry along."""
     found: dict[int, Any] = {}
+    quantised = _Kinds(_is_of_quantiser)
     for module in modules:
         attributes = vars(module)
         adapters = attributes.get("peft_config") or attributes.get("_peft_config") or {}
         for item in (attributes.get("config"), *(adapters.values() if isinstance(adapters, dict) else ())):
             if hasattr(item, "__dict__"):
                 found[id(item)] = item
-        if type(module).__module__.partition(".")[0] in _QUANTISERS:
+        if quantised[type(module)]:
             _collect(attributes.values(), found)
     for tensor in tensors:
         if carried := getattr(tensor, "__dict__", None):
@@ -116,15 +139,14 @@ def _belongings(modules: Sequence[nn.Module], tensors: Iterable[torch.Tensor]) -
 
 def _collect(values: Iterable[Any], found: dict[int, Any]) -> None:
     for value in values:
-        if type(value).__module__.partition(".")[0] in _QUANTISERS and id(value) not in found:
+        if _is_of_quantiser(type(value)) and id(value) not in found:
             if isinstance(value, nn.Module | torch.Tensor) or not hasattr(value, "__dict__"):
                 continue
             found[id(value)] = value
             _collect(vars(value).values(), found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One object's attributes, and a copy of each container among them.
 
     A module has a score of containers, nearly all of them empty: an object for each would keep the garbage
@@ -133,14 +155,14 @@ class _Entry:
 
     attributes: dict[str, Any]
     saved: dict[str, Any]
-    containers: tuple[Any, ...]
-    contents: tuple[Any, ...]
+    containers: list[Any]
+    contents: list[Any]
 
     @classmethod
-    def of(cls, item: Any) -> Self:
+    def of(cls, item: Any, are_containers: _Kinds) -> Self:
         attributes = vars(item)
-        held = tuple(value for value in attributes.values() if isinstance(value, _CONTAINERS))
-        return cls(attributes, dict(attributes), held, tuple(value.copy() if value else None for value in held))
+        held = [value for value in attributes.values() if are_containers[type(value)]]
+        return cls(attributes, attributes.copy(), held, [value.copy() if value else None for value in held])
 
     def restore(self) -> None:
         self.attributes.clear()
