@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import strategies
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 
 import idp
 import input_strategies
 from builders import NOW, changed, evidence, facts, manifest, verified
+from skillwarrant_format import schemas
 from skillwarrant_format.errors import FormatError, PolicyDenied, UsageError
-from skillwarrant_format.manifest import Deployment
+from skillwarrant_format.manifest import PREDICATE_TYPE, Deployment
 from skillwarrant_format.strict_json import canonical, loads_object
 from skillwarrant_verify import Context
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.decide import Facts, decide, decide_document
 from skillwarrant_verify.decision import Allowed
-from skillwarrant_verify.decision_input import for_record, from_document, to_document
+from skillwarrant_verify.decision_input import API_VERSION, for_record, from_document, to_document
 from skillwarrant_verify.facts import History
 from skillwarrant_verify.policy import Policy
 from test_decide import policy
 
-SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def full() -> Facts:
@@ -275,6 +280,59 @@ def test_another_spelling_of_a_weight_is_denied(weight: Any) -> None:
 def test_whatever_is_left_out_no_bad_document_raises(path: tuple[Any, ...]) -> None:
     assume(path)
     assert decide_document(policy(), without(document(), path)).outcome in {"allow", "deny", "undecided"}
+
+
+def schema() -> Draft202012Validator:
+    known = [
+        (found["$id"], Resource.from_contents(found)) for found in map(schemas.load, (PREDICATE_TYPE, API_VERSION))
+    ]
+    return Draft202012Validator(schemas.load(API_VERSION), registry=Registry().with_resources(known))
+
+
+SCHEMA = schema()
+
+
+@SLOW
+@given(input_strategies.facts)
+def test_every_document_is_valid_under_the_schema(found: Facts) -> None:
+    SCHEMA.validate(document(found))
+    SCHEMA.validate(json.loads(canonical(for_record(document(found)))))
+
+
+@SLOW
+@given(strategies.mutants(st.just(document())))
+def test_what_the_parser_takes_the_schema_takes(mutant: Any) -> None:
+    try:
+        from_document(mutant)
+    except FormatError:
+        return
+    SCHEMA.validate(mutant)
+
+
+@pytest.mark.parametrize("path", [path for path in paths(document()) if isinstance(path[-1], str)])
+def test_what_the_parser_misses_the_schema_misses(path: tuple[Any, ...]) -> None:
+    found = without(document(), path)
+    if not SCHEMA.is_valid(found):
+        with pytest.raises(FormatError):
+            from_document(found)
+
+
+def test_the_page_has_every_field() -> None:
+    page = (
+        (Path(__file__).parents[2] / "docs/reference/policy-input.md").read_text().partition("## What is kept")[0]
+    )
+    rows = re.findall(r"^\| ((?:`[A-Za-z.\[\]]+`(?:, )?)+) \|", page, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    digests = ("bundle", "statement", "digest", "systemPrompt")
+    free = ("manifest", "claims", "session", "predicate", "versions", *digests)
+    wanted = set()
+    for path in paths(document() | {"context": {**document()["context"], "redacted": True}}):
+        if any(step in free for step in path[:-1]) or isinstance(path[-1], int):
+            continue
+        wanted.add("".join("[]" if isinstance(step, int) else f".{step}" for step in path).removeprefix("."))
+    assert wanted - named == set()
+    optional = {"adapter.rank", "adapter.scaling", "adapter.taskType", "warrant.log.integratedTime"}
+    assert named - wanted - optional == {"warrant.signer.claims"}
 
 
 def test_the_engine_needs_no_policy_file_to_refuse() -> None:

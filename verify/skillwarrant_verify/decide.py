@@ -35,7 +35,7 @@ from skillwarrant_verify.user_rules import run_rule
 
 __all__ = ["Facts", "decide", "decide_document", "requirements"]
 
-_PATH: Final = re.compile(r"input(?:\.([^\s]*))?")
+_PATH: Final = re.compile(r"input\.([^\s:]+)")
 
 
 def requirements() -> tuple[str, ...]:

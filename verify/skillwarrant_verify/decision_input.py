@@ -8,8 +8,8 @@ of them, `Decision.require` gives nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError
@@ -28,6 +28,7 @@ from skillwarrant_verify.warrant import SupposedWarrant, warrant_to_json
 
 __all__ = ["API_VERSION", "FIELDS", "for_record", "from_document", "to_document"]
 
+Part = TypeVar("Part")
 API_VERSION: Final = "skillwarrant.dev/policy-input/v1"
 _REQUIRED: Final = (
     "apiVersion",
@@ -97,13 +98,13 @@ def from_document(document: JsonValue) -> Facts:
     if (version := fields.text("apiVersion")) != API_VERSION:
         raise FormatError("input.apiVersion is unknown", expected=API_VERSION, found=version)
     only(fields, *_REQUIRED, *_OPTIONAL)
-    manifest = SkillManifest.from_fields(fields.object("manifest"))
-    base, alterations = _base(fields.object("base"))
+    manifest = _within(fields.object("manifest"), SkillManifest.from_fields)
+    base, alterations = _within(fields.object("base"), _base)
     facts = Facts(
-        warrant=SupposedWarrant.parse(fields.object("warrant"), manifest),
+        warrant=_within(fields.object("warrant"), lambda part: SupposedWarrant.parse(part, manifest)),
         adapter=AdapterSeen.parse(fields.object("adapter")),
         base=base,
-        companions=tuple(_companion(item) for item in fields.objects("companions")),
+        companions=tuple(_within(item, _companion) for item in fields.objects("companions")),
         context=ContextSeen.parse(fields.object("context")),
         now=fields.time("now"),
         versions=fields.maybe("versions", lambda key: _versions(fields.object(key))),
@@ -114,6 +115,17 @@ def from_document(document: JsonValue) -> Facts:
     )
     _check_same(document, to_document(facts), "input")
     return facts
+
+
+def _within(fields: Fields, read: Callable[[Fields], Part]) -> Part:
+    """Read a part; of a message that names no path, at least the part is named."""
+    try:
+        return read(fields)
+    except FormatError as error:
+        if error.message.startswith("input"):
+            raise
+        message = f"{fields.path}: {error.message}"
+        raise FormatError(message, expected=error.expected, found=error.found, fix=error.fix) from None
 
 
 def _base_to_json(facts: Facts) -> JsonObject:
