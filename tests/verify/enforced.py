@@ -341,7 +341,7 @@ def unknowing(directory: str, child: str = "") -> Outcomes:
 def gate(directory: str) -> dict[str, Any]:
     """The gate's own way in still works; what is on the model stays usable; nothing else gets in beside it."""
     import torch
-    from peft import PeftModel, set_peft_model_state_dict
+    from peft import IA3Config, PeftModel, get_peft_model, set_peft_model_state_dict
     from peft.utils.hotswap import hotswap_adapter
 
     before = functions()
@@ -354,6 +354,9 @@ def gate(directory: str) -> dict[str, Any]:
     free, lora = llama(), root / "adapter"
     expected = logits(PeftModel.from_pretrained(free, lora))
     save_lora(root / "unsigned", seed=9)
+    get_peft_model(llama(), IA3Config(target_modules=["k_proj"], feedforward_modules=[])).save_pretrained(
+        root / "another"
+    )
     imported = functions()
     enforce()
     enforced = functions()
@@ -379,7 +382,11 @@ def gate(directory: str) -> dict[str, Any]:
     trained(input_ids=torch.arange(4)[None], labels=torch.arange(4)[None]).loss.backward()
     told["trains"] = any(parameter.grad is not None for parameter in trained.parameters())
     state = dict(model.state_dict())
+    bare, loader = llama(), _the_loader_itself
     told["past the gate"] = {
+        "the loader itself": outcome(lambda: loader(bare, root / "unsigned"), bare),
+        "the loader itself, through PEFT": outcome(lambda: loader(bare, root / "another"), bare),
+        "the loader itself, one more": outcome(lambda: loader(model, root / "unsigned", "third"), model),
         "load_adapter": outcome(lambda: model.load_adapter(str(root / "unsigned"), "third"), model),
         "hotswap": outcome(lambda: hotswap_adapter(model, str(root / "unsigned"), "default"), model),
         "state_dict": outcome(lambda: set_peft_model_state_dict(model, state), model),
@@ -409,6 +416,13 @@ def gate(directory: str) -> dict[str, Any]:
         }.items()
     }
     return told
+
+
+def _the_loader_itself(model: Any, directory: Path, name: str = "default") -> object:
+    from skillwarrant_format.snapshot import Snapshot
+    from skillwarrant_verify.load import load
+
+    return load(model, Snapshot.read(directory), adapter_name=name)
 
 
 def _all_of_the_gate(the_gate: Any, root: Path) -> list[str]:

@@ -15,6 +15,7 @@ from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Resident
 from skillwarrant_verify.judge import Judged, Newcomer
 from skillwarrant_verify.observe import Attempt
+from skillwarrant_verify.passage import passage
 from skillwarrant_verify.peft_adapter import adapter_names
 from skillwarrant_verify.stack import LoadOptions
 from skillwarrant_verify.undo import Undo, same
@@ -97,17 +98,18 @@ def put_on(
 
 
 def _load(charter: Charter, newcomer: Newcomer, model: Any, options: LoadOptions) -> load.Loaded:
-    return load.load(
-        model,
-        newcomer.snapshot,
-        adapter_name=newcomer.adapter_name,
-        is_trainable=options.is_trainable,
-        torch_device=options.torch_device,
-        autocast_adapter_dtype=options.autocast_adapter_dtype,
-        low_cpu_mem_usage=options.low_cpu_mem_usage,
-        signed=newcomer.skill.verified.manifest.adapter.tensors_digest,
-        allow_non_finite="non-finite" in charter.policy.allow_hazards,
-    )
+    with passage():
+        return load.load(
+            model,
+            newcomer.snapshot,
+            adapter_name=newcomer.adapter_name,
+            is_trainable=options.is_trainable,
+            torch_device=options.torch_device,
+            autocast_adapter_dtype=options.autocast_adapter_dtype,
+            low_cpu_mem_usage=options.low_cpu_mem_usage,
+            signed=newcomer.skill.verified.manifest.adapter.tensors_digest,
+            allow_non_finite="non-finite" in charter.policy.allow_hazards,
+        )
 
 
 def _check_says_so(before: base.Measurement, after: base.Measurement, loaded: list[load.Loaded]) -> None:
