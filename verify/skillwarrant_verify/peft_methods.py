@@ -75,7 +75,8 @@ def fill(model: PeftModel, tensors: Mapping[str, torch.Tensor], keywords: Keywor
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Whatever is drawn inside is not taken from the caller's random numbers."""
+    """Whatever is drawn inside is not taken from the caller's random numbers. Torch has one generator for all
+    threads: what others draw meanwhile is drawn again afterwards."""
     ready = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if ready else []):
         yield
