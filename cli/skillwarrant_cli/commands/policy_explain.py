@@ -27,8 +27,7 @@ __all__ = ["CODES", "FIELDS", "command"]
 CODES: Final = ("explained", "policy.denied", "policy.undecided")
 FIELDS: Final = {
     "policy": "`name`, `revision`, `digest`, `engine`",
-    "requirements": "without an input: each requirement's `code`, `severity` now, and `askedBy`, the line that asks "
-    "for it",
+    "requirements": "without an input: each requirement's `code`, `severity` now, and `askedBy`, its line",
     "decisions": "with an input: each `outcome`, `hypothetical`, `policy`, `inputs`, `requirements` (`code`, "
     "`outcome`, `severity`, `message`, `input`, `expected`, `found`, `fix`, `askedBy`); from a log also `past` "
     "(`seq`, `time`, `adapter`, `outcome` and `policy` on record)",
@@ -48,14 +47,12 @@ class _Told:
 @click.argument("policy", metavar="POLICY", type=PATH)
 @click.option("--input", "document", metavar="FILE", type=FILE, help="An input document, as JSON.")
 @click.option("--log", metavar="LOG", type=PATH, help="A log with what was decided; with --activation.")
-@click.option(
-    "--activation", metavar="ID", help="Which decision of the log: 32 hexadecimal digits, or how they begin."
-)
+@click.option("--activation", metavar="ID", help="Which decision of the log: its id, or how it begins.")
 @click.option(
     "--operator-key",
     metavar="FILE",
     type=FILE,
-    help="Verify the log with this key. Default: operator.pub beside it.",
+    help="Verifies the log. Default: operator.pub beside it.",
 )
 @click.option("--why-allowed", is_flag=True, help="Also what was proved, by what, and which line asks for it.")
 @json_option
@@ -157,7 +154,7 @@ def _fields(one: _Told) -> JsonObject:
     if one.past is None:
         return found
     past = one.past
-    record = {
+    record: JsonObject = {
         "seq": past.seq,
         "time": format_time(past.time),
         "adapter": past.adapter,
@@ -169,22 +166,26 @@ def _fields(one: _Told) -> JsonObject:
 
 def _ask(policy: Policy, *, as_json: bool) -> None:
     """What it asks, without an input."""
-    from skillwarrant_verify.decide import requirements
+    from skillwarrant_verify.catalogue import CATALOGUE
 
     now = datetime.now(UTC)
-    asked = [(code, policy.severity(code, now), policy.asked_by(code)) for code in (*requirements(), *policy.rules)]
-    listed: list[JsonValue] = [
-        {"code": code, "severity": severity, **({"askedBy": line} if line else {})}
-        for code, severity, line in asked
-    ]
-    fields: JsonObject = {"policy": policy.used().to_json(), "requirements": listed}
+    asked = [(code, policy.severity(code, now), policy.asked_by(code)) for code in (*CATALOGUE, *policy.rules)]
+    fields: JsonObject = {"policy": policy.used().to_json(), "requirements": [_asked(*one) for one in asked]}
     own = [(code, f"{line}{_mode(severity)}") for code, severity, line in asked if line]
-    every = [(code, _mode(severity)) for code, severity, line in asked if not line]
+    every = [(code, _keys(CATALOGUE[code].asks) + _mode(severity)) for code, severity, line in asked if not line]
     lines = [f"{policy.name} revision {policy.revision} ({policy.engine})"]
-    lines += ["", "asked for by the policy", output.facts(own)]
-    lines += ["", "asked for by every policy, of what the manifest says", output.facts(every)]
+    lines += ["", "asked for by this policy", output.facts(own)]
+    lines += ["", "asked for by every policy, and where a policy would say more of it", output.facts(every)]
     output.answer("\n".join(lines), fields, code=CODES[0], as_json=as_json)
 
 
+def _asked(code: str, severity: str, line: str | None) -> dict[str, JsonValue]:
+    return {"code": code, "severity": severity, **({} if line is None else {"askedBy": line})}
+
+
+def _keys(keys: tuple[str, ...]) -> str:
+    return f"({', '.join(keys)})" if keys else ""
+
+
 def _mode(severity: str) -> str:
-    return "  (only a warning now)" if severity == "warn" else ""
+    return "  only a warning now" if severity == "warn" else ""
