@@ -12,10 +12,12 @@ from handmade import changed
 from jsonschema import Draft202012Validator
 from schema_paths import described, written
 
-from skillwarrant_format import bundle, limits, manifest, schemas, strict_json
+from skillwarrant_format import bundle, limits, manifest, policy_bundle, policy_files, schemas, strict_json
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import encode_base64
 from skillwarrant_format.manifest import SkillManifest
+from skillwarrant_format.policy_bundle import PolicyBundle
+from skillwarrant_format.policy_pack import PACK_TYPE
 from skillwarrant_format.statement import Statement, Subject
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -114,3 +116,32 @@ def test_the_python_on_the_bundle_page_reads_a_bundle(tmp_path: Path) -> None:
     (text,) = blocks("bundle.md", "python")
     exec(compile(text, "bundle.md", "exec"), space)  # noqa: S102  # our own page
     assert space["claims"](path) == "support 0.1.0: 1 files"
+
+
+def test_the_example_of_a_policy_bundle_has_every_field_and_is_one() -> None:
+    predicate = json.loads(blocks("policy-bundle.md", "json")[0])
+    found: Any = schemas.load(policy_bundle.PREDICATE_TYPE)
+    Draft202012Validator(found).validate(predicate)
+    assert set(predicate) == set(found["properties"])
+    subject = Subject(name="policy.toml", digest=Digest.of(b""))
+    statement = Statement.build(
+        subjects=[subject], predicate_type=policy_bundle.PREDICATE_TYPE, predicate=predicate
+    )
+    assert PolicyBundle.parse(statement).to_json() == predicate
+
+
+def test_what_the_page_says_of_policies_is_what_the_code_has() -> None:
+    text = page("policy-bundle.md")
+    for words in (
+        policy_bundle.PREDICATE_TYPE,
+        policy_files.POLICY_BUNDLE_NAME,
+        PACK_TYPE,
+        f"1 to {limits.MAX_POLICY_FILES:,} files",
+        f"at most {limits.MAX_POLICY_DIRECTORY_BYTES // limits.MIB} MiB together",
+        f"At most {limits.MAX_POLICY_PACK_BYTES // limits.MIB} MiB",
+        *(f"`{suffix}`" for suffix in policy_files._KINDS),
+        *(f"`{name}`" for name in policy_files._LICENCES | set(policy_files.DOCUMENT_NAMES)),
+    ):
+        assert words in text, words
+    pack = json.loads(blocks("policy-bundle.md", "json")[2])
+    assert list(pack) == sorted(pack)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from builders import ISSUER, facts
 from insider import FILES as ADAPTER
 from insider import NOW, SIGNED, Insider, snapshot
 from insider import statement as manifest_statement
+from mutate import mutated
 from publisher import END, TEAM, Team, document, write
 from skillwarrant_audit.recorder import Recorder
 from skillwarrant_format.bundle import RawBundle
@@ -42,8 +44,9 @@ from skillwarrant_format.errors import (
 from skillwarrant_format.observation import Observation
 from skillwarrant_format.policy_bundle import PolicyBundle
 from skillwarrant_format.policy_files import POLICY_BUNDLE_NAME, PolicyFiles
-from skillwarrant_format.policy_pack import pack
+from skillwarrant_format.policy_pack import pack, unpack
 from skillwarrant_format.statement import Statement, Subject
+from skillwarrant_format.strict_json import canonical
 from skillwarrant_verify.decide import decide
 from skillwarrant_verify.policy import API_VERSION
 from skillwarrant_verify.revisions import REVISIONS_NAME, Mark, RevisionStore
@@ -252,6 +255,35 @@ def test_a_bundle_beside_other_files_that_are_signed_elsewhere_is_refused(team: 
     laxer = {"policy.toml": document("acme-development", 1, 'allow_hazards = ["non-finite"]')}
     write(team.directory, laxer, team.bundle())
     refused(team, DigestMismatch, "not the file that was signed")
+
+
+def test_no_mutant_of_a_bundle_or_pack_is_taken_for_another_policy(team: Team) -> None:
+    """What is still taken is the very policy; what is not is refused in our own words."""
+    files = {"policy.toml": document(), "policy/note.md": b"more"}
+    honest, other = json.loads(team.bundle(files)), json.loads(team.bundle({"policy.toml": document("other", 9)}))
+    genuine, random = pack(PolicyFiles.of(files, bundle=team.bundle(files))), Random(7)  # noqa: S311
+    taken = refusals = 0
+    for number in range(600):
+        try:
+            if number % 2:
+                mutant = PolicyFiles.of(files, bundle=mutated(honest, other, random))
+            else:
+                mutant = unpack(changed_bytes(genuine, random))
+            policy = team.demand().verify(mutant, trust_root=team.insider.trust(), seen=team.seen, now=NOW)
+        except SkillwarrantError:
+            refusals += 1
+        else:
+            assert (dict(mutant.files), policy.revision) == (files, 7)
+            taken += 1
+    assert taken < refusals
+
+
+def changed_bytes(data: bytes, random: Random) -> bytes:
+    """A few bytes replaced, anywhere: in a file, in the bundle, between them."""
+    found = bytearray(data)
+    for _ in range(random.randint(1, 3)):
+        found[random.randrange(len(found))] = random.choice(b'aZ09+/="{}[]:, \\')
+    return bytes(found)
 
 
 # Another kind of bundle
@@ -623,3 +655,13 @@ def test_processes_share_one_memory(store: Path) -> None:
     with pytest.raises(PolicyRefused, match="revision 23 or later"):
         RevisionStore(store.parent).check(mark(22, name="p"))
     RevisionStore(store.parent).check(mark(24, name="p", at=NOW))
+
+
+def test_the_line_on_the_reference_page_is_one(store: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "policy-bundle.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith('{"digest"'))
+    store.parent.mkdir()
+    store.write_bytes(canonical(json.loads(line)) + b"\n")
+    with pytest.raises(PolicyRefused, match="revision 7 or later"):
+        RevisionStore(store.parent).take(mark(6))
+    RevisionStore(store.parent).take(mark(8))
