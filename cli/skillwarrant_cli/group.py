@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "demo": "Sign, verify, load and refuse on a real model, offline.",
     "init": "Write a skill.toml to fill in, for an adapter.",
     "sign": "Vouch for an adapter: sign its manifest and log it.",
+    "approve": "Agree to a release: sign that you have looked at it.",
     "verify": "Check an adapter against its manifest and your policy.",
     "inspect": "Show what a bundle claims, without verifying it.",
     "policy": "Write, check, test, explain, compare and sign policies.",
