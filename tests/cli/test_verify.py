@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from skillwarrant_format.limits import MAX_JSON_BYTES
 SCRIPT = Path(sys.executable).with_name("skillwarrant")
 PRODUCTION = ("--environment", "production")
 WHO = ("--identity", "a@b.c", "--issuer", "https://a.b")
+TOKEN = ("--operator-token", "t", "--operator-issuer", "https://a.b", "--operator-audience", "us")
 
 COMPANY = "  what else is on the model, skills and hooks: verify_and_load sees them"
 
@@ -146,6 +148,68 @@ def test_the_publishers_limits_of_place_hold_without_a_policy(run, world, extra,
     assert result.exit_code == exit_code
 
 
+@pytest.fixture
+def with_token(world):
+    """The arguments of a real token, which the devstack's identity provider signs and answers for."""
+
+    def arguments(who="ops@acme.example", audience="sigstore", token=None):
+        path = world.directory / "token"
+        path.write_text(f"{token or world.stack.user_token(who)}\n")
+        named = {"token": path, "issuer": world.stack.issuer, "audience": audience}
+        return [part for name, value in named.items() for part in (f"--operator-{name}", str(value))]
+
+    return arguments
+
+
+def demand_operators(world):
+    rule = '[operators]\nrequire = "verified"\n[[operators.issuers]]\n'
+    rule += f'issuer = "{world.stack.issuer}"\naudience = "sigstore"\nsubjects = ["ops@acme.example"]\n'
+    world.policy.write_text(world.policy.read_text() + rule)
+
+
+def test_a_policy_that_wants_a_proved_operator_takes_a_token_and_no_claim(run, world, with_token):
+    demand_operators(world)
+    ask = ("verify", world.adapter, *world.trust, "--policy", world.policy, *PRODUCTION, "--base", world.base)
+    assert run(*ask, *with_token()).exit_code == 0
+    for other, found in (
+        (("--operator", "ops@acme.example"), "the operator is only claimed"),
+        ((), "nobody says who operates this deployment"),
+        (with_token(who="eve@acme.example"), "the operator is none that the policy trusts"),
+    ):
+        result = run(*ask, *other)
+        assert result.exit_code == 1
+        assert f"[operator.verified] {found}" in result.stderr
+
+
+def test_a_token_proves_the_operator_that_a_manifest_names(run, world, with_token):
+    world.sign('operators = ["ops@acme.example"]')
+    ask = ("verify", world.adapter, *world.trust, *world.signer, *PRODUCTION)
+    assert run(*ask, *with_token()).exit_code == 0
+    assert run(*ask, *with_token(who="eve@acme.example")).exit_code == 1
+
+
+def test_a_token_that_proves_nothing_is_refused_and_keys_that_cannot_be_had_are_no_answer(run, world, with_token):
+    ask = ("verify", world.adapter, *world.trust, *world.signer, *PRODUCTION)
+    head, body, seal = world.stack.user_token("ops@acme.example").split(".")
+    for token in (f"{head}.{body}.{'A' * len(seal)}", f"{head}.{body}.", "\xff", "a" * 20_000):
+        result = run(*ask, *with_token(token=token), "--json")
+        assert (result.exit_code, json.loads(result.stdout)["code"]) == (1, "operator.invalid"), token
+    assert run(*ask, *with_token(audience="another")).exit_code == 1
+    nowhere = world.directory / "nowhere"
+    assert run(*ask, *with_token(), "--operator-keys", nowhere).exit_code == 3
+    assert run(*ask, *with_token()[2:], "--operator-token", nowhere).exit_code == 3
+
+
+def test_an_issuers_keys_can_be_brought_along(run, world, with_token):
+    ask = ("verify", world.adapter, *world.trust, *world.signer, *PRODUCTION, *with_token(), "--operator-keys")
+    keys = world.directory / "jwks.json"
+    with urllib.request.urlopen(f"{world.stack.issuer}/keys") as reply:  # noqa: S310  # on this machine
+        keys.write_bytes(reply.read())
+    assert run(*ask, keys).exit_code == 0
+    keys.write_text('{"keys": []}')
+    assert run(*ask, keys).exit_code == 1
+
+
 def test_a_system_prompt_is_compared_by_its_digest(run, world):
     prompt, other = world.directory / "prompt.txt", world.directory / "other.txt"
     prompt.write_text("You are kind.")
@@ -227,6 +291,10 @@ def test_a_bundle_can_lie_elsewhere(run, world):
         ((*WHO, "--offline"), "for a TUF repository"),
         ((*WHO, "--trust-max-age", "0"), "--trust-max-age"),
         ((*WHO, "--package", "=1"), "a package has no version"),
+        ((*WHO, *PRODUCTION, "--operator-token", "t"), "only half described"),
+        ((*WHO, *PRODUCTION, "--operator-keys", "k"), "only half described"),
+        ((*WHO, *PRODUCTION, *TOKEN, "--operator", "ops"), "an operator is given twice"),
+        ((*WHO, *TOKEN), "without an environment"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_misuse_before_anything_is_read(run, tmp_path, arguments, says):

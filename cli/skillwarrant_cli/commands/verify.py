@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from skillwarrant_cli import output, progress
+from skillwarrant_cli.operator_choice import OperatorChoice, operator_options
 from skillwarrant_cli.options import FILE, PATH, TrustChoice, json_option, trust_options
 from skillwarrant_cli.policy_choice import PolicyChoice, policy_options
 from skillwarrant_format.errors import FormatError, Unavailable, UsageError
@@ -49,11 +50,16 @@ class Place:
 
     environment: str | None
     region: str | None
-    operator: str | None
+    operator: OperatorChoice
     system_prompt: Path | None
 
     def context(self) -> Context | None:
-        """None where nothing was said. Raises UsageError for a place without an environment."""
+        """None where nothing was said.
+
+        Raises:
+            UsageError: a place without an environment.
+            OperatorInvalid, TrustError, Unavailable: as `OperatorChoice.load`; the prompt cannot be read.
+        """
         from skillwarrant_verify.context import Context
 
         if self.environment is None:
@@ -62,7 +68,7 @@ class Place:
             return None
         prompt = None if self.system_prompt is None else _text_of(self.system_prompt)
         return Context(
-            environment=self.environment, region=self.region, operator=self.operator, system_prompt=prompt
+            environment=self.environment, region=self.region, operator=self.operator.load(), system_prompt=prompt
         )
 
 
@@ -76,9 +82,16 @@ class Place:
 @click.option("--issuer", metavar="URL", help="Without a policy: the OIDC issuer that vouches for the signer.")
 @click.option("--base", metavar="DIR", type=PATH, help="The base model: measured, and compared.")
 @click.option("--base-fingerprint", metavar="TEXT", help="What the base model measures, if you know it already.")
+@click.option(
+    "--evidence",
+    metavar="FILE",
+    type=FILE,
+    multiple=True,
+    help="A further attestation that the policy asks for: an approval, a certification."
+)
 @click.option("--environment", metavar="NAME", help="Where it is to be used: production, staging, …")
 @click.option("--region", metavar="NAME", help="In which region.")
-@click.option("--operator", metavar="WHO", help="By whom.")
+@operator_options
 @click.option("--system-prompt", metavar="FILE", type=FILE, help="Under which system prompt.")
 @click.option(
     "--package",
@@ -99,9 +112,10 @@ def command(
     base: Path | None,
     base_fingerprint: str | None,
     packages: tuple[str, ...],
+    evidence: tuple[Path, ...],
     trust: TrustChoice,
     as_json: bool,
-    **place: str | Path | None,
+    **place: str | Path | OperatorChoice | None,
 ) -> None:
     """Check an adapter against its manifest and your policy.
 
@@ -114,7 +128,7 @@ def command(
     versions = _versions(packages)
     known_base = _known_base(base, base_fingerprint)
     demand = ask(directory, root)
-    given = _gather(directory, bundle, root, known_base or base, versions)
+    given = _gather(directory, bundle, root, known_base or base, versions=versions, evidence=evidence)
     judgement = demand.judge(given)
     output.answer(_text(given, judgement), _fields(given, judgement), code="verified", as_json=as_json)
 
@@ -183,11 +197,14 @@ def _gather(
     bundle: Path | None,
     trust: Callable[[], TrustRoot],
     base: Fingerprint | Path | None,
+    *,
     versions: dict[str, str],
+    evidence: tuple[Path, ...],
 ) -> Given:
     from skillwarrant_cli.demand import Given
     from skillwarrant_format.adapter_config import AdapterConfig
     from skillwarrant_verify.adapter_seen import AdapterSeen
+    from skillwarrant_verify.attestations import verify_evidence
     from skillwarrant_verify.fetch import fetch, manifest_bytes
     from skillwarrant_verify.signature import verify
 
@@ -204,6 +221,7 @@ def _gather(
         base=measured,
         now=now,
         packages=versions,
+        evidence=verify_evidence(evidence, verified, root, now=now),
     )
 
 
