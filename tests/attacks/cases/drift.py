@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import torch
 from peft import LoraConfig, PeftModel, inject_adapter_in_model
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BitsAndBytesConfig, LlamaForCausalLM, PreTrainedModel
 
 from attack import attack
 from insider import NOW
-from lab import BOUND, Bound, Delivered, Second
-from skillwarrant_verify import Policy
+from lab import BOUND, Bound, Delivered, Forged, Second
+from skillwarrant_verify import Combination, Policy, StackItem
+from skillwarrant_verify.base import measure
 from world import save_lora
 
 GROUP = "drift"
@@ -135,6 +137,68 @@ def _(attempt: Delivered) -> None:
 def _(attempt: Delivered) -> None:
     with torch.inference_mode():
         attempt.model.lm_head.weight = nn.Parameter(attempt.model.lm_head.weight.clone(), requires_grad=False)
+
+
+# The base is quantised otherwise
+
+FORMS: Final[dict[str, dict[str, Any]]] = {
+    "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    "nf4 with quantised scales": {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+    },
+    "fp4": {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"},
+    "int8": {"load_in_8bit": True},
+}
+
+
+def quantised(attempt: Forged, form: str) -> Any:
+    """The honest base as bitsandbytes quantises it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = BitsAndBytesConfig(**FORMS[form])
+        model = LlamaForCausalLM.from_pretrained(attempt.lab.world.base, quantization_config=config).eval()
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # with it, its first answer would pack its weights anew
+    return model
+
+
+def vouch_for(attempt: Forged, model: Any) -> None:
+    """The manifest vouches for this model, and no other."""
+    (entry,) = attempt.lab.manifest.to_json()["baseModels"]  # type: ignore[misc,union-attr]
+    measured = measure(model)
+    entry |= {"fingerprint": measured.fingerprint.to_json(), "quantization": measured.facts.quantization}
+    attempt.predicate(baseModels=[entry])
+
+
+def requantised(vouched: str | None, given: str | None) -> None:
+    """None: not quantised."""
+    name = f"the base is {given or 'not quantised'}, and vouched for {f'as {vouched}' if vouched else 'as it was'}"
+
+    @case(name, "base.matches", "the base model is not one the publisher vouches for", setup=Forged)
+    def _(attempt: Forged) -> None:
+        if vouched is not None:
+            vouch_for(attempt, quantised(attempt, vouched))
+        if given is not None:
+            attempt.model = quantised(attempt, given)
+
+
+for _form in FORMS:
+    requantised(None, _form)
+for _form in list(FORMS)[1:]:
+    requantised("nf4", _form)
+requantised("nf4", None)
+requantised("int8", "nf4")
+
+
+@case("one scale of the quantised base is changed", "base.matches", "not one the publisher", setup=Forged)
+def _(attempt: Forged) -> None:
+    attempt.model = quantised(attempt, "nf4")
+    vouch_for(attempt, attempt.model)
+    state = attempt.model.model.layers[0].mlp.up_proj.weight.quant_state
+    state.absmax[0] *= 2
 
 
 # The base becomes another while the gate works
@@ -313,6 +377,72 @@ def consumer(name: str, says: str, rule: str) -> None:
 consumer("a second adapter comes where the policy wants one", "1", "max_active = 1")
 consumer("two adapters come that the policy keeps apart", "acme/", 'conflicts = [["acme/*", "acme/*"]]')
 consumer("a pair comes that the policy does not list", "acme/", 'allowed_pairs = [["acme/*", "globex/*"]]')
+
+
+TRIO = "three skills come that are allowed in pairs and not together"
+
+
+def trio(
+    name: str,
+    code: str,
+    says: str,
+    *,
+    rule: str = "",
+    composition: str = "",
+    at_once: bool = False,
+    weight: float | None = None,
+) -> None:
+    """Two get in together, and the third is one too many; or all come at once."""
+
+    @case(f"{TRIO}: {name}", code, says)
+    def _(attempt: Delivered) -> None:
+        rules = f"[composition]\n{rule}" if rule else ""
+        attempt.policy = Policy.parse(f"{attempt.lab.world.policy_text()}\n{rules}\n".encode())
+        items = members(attempt.lab, composition, weight)
+        if not at_once:
+            attempt.model = attempt.answer(
+                lambda: attempt.gate.activate_stack(attempt.model, items[:2], context=attempt.context)
+            )
+            assert isinstance(attempt.model, PeftModel), attempt.model
+            items = items[2:]
+        attempt.run = lambda: [stacked(attempt, items)]
+
+
+def members(lab: Any, composition: str, weight: float | None) -> list[StackItem]:
+    names = [f"{name}-of-two" if composition else name for name in ("one", "two", "three")]
+    paths = [lab.other(name, seed=1, composition=composition) for name in names]
+    return [StackItem(adapter=path, adapter_name=path.name, weight=weight) for path in paths]
+
+
+def stacked(attempt: Delivered, items: list[StackItem]) -> Any:
+    combine = None
+    if items[0].weight is not None:
+        combine = Combination(adapter_name="mixture", combination_type="linear")
+    return attempt.answer(
+        lambda: attempt.gate.activate_stack(attempt.model, items, context=attempt.context, combine=combine)
+    )
+
+
+TOGETHER = 'conflicts = [["acme/one", "acme/two", "acme/three"]]'
+for _at_once in (False, True):
+    _how = "all at once" if _at_once else "one after the other"
+    trio(f"a conflict of three, {_how}", "composition.limits", "not all of these", rule=TOGETHER, at_once=_at_once)
+    trio(f"at most two, {_how}", "composition.limits", "at most 2", rule="max_active = 2", at_once=_at_once)
+    trio(
+        f"a publisher wants at most two, {_how}",
+        "composition.allowed",
+        "at most 2 skills",
+        composition="max_skills = 2",
+        at_once=_at_once,
+    )
+trio(
+    "their weights are too much in sum",
+    "composition.weights",
+    "add up to 3",
+    rule="max_total_weight = 2.5",
+    at_once=True,
+    weight=1.0,
+)
 
 
 @case("the operator is only claimed, where the policy wants a token", "operator.verified", "operator")
