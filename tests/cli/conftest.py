@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -258,3 +258,40 @@ def adapter(tmp_path: Path, write_adapter: Callable[[Path], Path]) -> Path:
 @pytest.fixture
 def base(tmp_path: Path, write_base: Callable[[Path, int], Path]) -> Path:
     return write_base(tmp_path / "base", 0)
+
+
+@pytest.fixture
+def new_policy(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory `p`, in which we are: as `skillwarrant policy new` writes it."""
+    monkeypatch.chdir(tmp_path)
+    repository = ("--publisher-repo", "acme/skills", "--workflow", "release.yml")
+    assert run("policy", "new", "p", *repository, "--environment", "production").exit_code == 0
+    return Path("p")
+
+
+@pytest.fixture(scope="session")
+def check_sarif() -> Callable[[dict[str, Any]], None]:
+    """The rules of SARIF 2.1.0's schema that concern us: required members, their types, indexes that fit."""
+    return _check_sarif
+
+
+def _check_sarif(log: dict[str, Any]) -> None:
+    assert log["version"] == "2.1.0"
+    assert log["$schema"].startswith("https://docs.oasis-open.org/sarif/")
+    (run,) = log["runs"]
+    driver = run["tool"]["driver"]
+    assert driver["name"] == "skillwarrant"
+    ids = [rule["id"] for rule in driver["rules"]]
+    assert len(set(ids)) == len(ids)
+    assert all(rule["shortDescription"]["text"] for rule in driver["rules"])
+    for result in run["results"]:
+        assert result["level"] in {"none", "note", "warning", "error"}
+        assert ids[result["ruleIndex"]] == result["ruleId"]
+        assert result["message"]["text"]
+        (location,) = result["locations"]
+        place = location["physicalLocation"]
+        uri = place["artifactLocation"]["uri"]
+        assert uri
+        assert not uri.startswith("/")
+        assert "\\" not in uri
+        assert place.get("region", {"startLine": 1})["startLine"] >= 1

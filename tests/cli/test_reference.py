@@ -124,7 +124,7 @@ def test_the_page_is_what_the_commands_say() -> None:
     assert PAGE.read_text(encoding="utf-8") == reference()
 
 
-@pytest.mark.parametrize("name", leaves())
+@pytest.mark.parametrize("name", [*leaves()])
 def test_every_option_says_what_it_does(name: str) -> None:
     module = module_of(name)
     for parameter in module.command.params:

@@ -33,7 +33,7 @@ FIELDS: Final = {
 
 @click.command("new")
 @click.argument("directory", metavar="DIR", type=PATH)
-@click.option("--publisher-repo", metavar="OWNER/REPO", help="The GitHub repository whose workflow signs.")
+@click.option("--publisher-repo", metavar="OWNER/NAME", help="The GitHub repository whose workflow signs.")
 @click.option("--workflow", metavar="FILE", help="That workflow's file, release.yml.")
 @click.option("--identity", metavar="WHO", help="Instead: the signer, exact, or with * in its last part or ref.")
 @click.option("--issuer", metavar="URL", help="And the OIDC issuer that vouches for the signer.")
@@ -100,12 +100,10 @@ def _signer(
         if repository or workflow or not (identity and issuer):
             raise UsageError("it is not clear who signs", expected="--publisher-repo, or --identity and --issuer")
         return IdentityPattern(issuer=issuer, identity=identity), None
-    repository = repository or _ask(
-        "Which GitHub repository signs the skills (owner/repository)", "--publisher-repo"
-    )
+    repository = repository or _ask("Which GitHub repository signs the skills (owner/name)", "--publisher-repo")
     owner, slash, rest = repository.partition("/")
     if not (owner and slash and rest) or "/" in rest or "*" in repository:
-        raise UsageError("that is no repository", expected="owner/repository", found=repository)
+        raise UsageError("that is no repository", expected="owner/name", found=repository)
     workflow = workflow or _ask("Which workflow of it signs them", "--workflow", "release.yml")
     pattern = IdentityPattern(issuer=GITHUB, identity=github_identity(repository, workflow))
     return pattern, owner.lower()
