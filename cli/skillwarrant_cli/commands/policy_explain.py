@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from skillwarrant_cli import output
+from skillwarrant_cli.adapter_choice import AdapterChoice, PlaceChoice, adapter_options, place_options
 from skillwarrant_cli.one_policy import one_policy
-from skillwarrant_cli.options import FILE, PATH, json_option
+from skillwarrant_cli.options import FILE, PATH, TrustChoice, json_option, trust_options
 from skillwarrant_format.errors import Unavailable, UsageError
 from skillwarrant_format.fields import format_time
 
@@ -45,6 +46,7 @@ class _Told:
 
 @click.command("explain")
 @click.argument("policy", metavar="POLICY", type=PATH)
+@click.argument("adapter", metavar="[ADAPTER]", type=PATH, required=False)
 @click.option("--input", "document", metavar="FILE", type=FILE, help="An input document, as JSON.")
 @click.option("--log", metavar="LOG", type=PATH, help="A log with what was decided; with --activation.")
 @click.option("--activation", metavar="ID", help="Which decision of the log: its id, or how it begins.")
@@ -55,36 +57,64 @@ class _Told:
     help="Verifies the log. Default: operator.pub beside it.",
 )
 @click.option("--why-allowed", is_flag=True, help="Also what was proved, by what, and which line asks for it.")
+@adapter_options
+@place_options
+@trust_options
 @json_option
 def command(
     *,
     policy: Path,
+    adapter: Path | None,
     document: Path | None,
     log: Path | None,
     activation: str | None,
     operator_key: Path | None,
     why_allowed: bool,
+    about: AdapterChoice,
+    place: PlaceChoice,
+    trust: TrustChoice,
     as_json: bool,
 ) -> None:
     """Say what a policy decides, and why.
 
-    Alone, what it asks for, and in which line. With an input document, or a decision of a log, what it decides of
-    that: each denial with the field of the input, what was expected and found, the line of the policy that asks,
-    and what to do. Nothing is loaded, whatever the answer.
+    Alone, what it asks for, and in which line. Of an ADAPTER (with its --base and its --environment), of an input
+    document, or of a decision of a log, what it decides: each denial with the field of the input, what was expected
+    and found, the line of the policy that asks, and what to do. Nothing is loaded, whatever the answer; of an
+    adapter on disk it cannot be told what else is on a model.
 
     Exit 0: allowed. 1: denied. 3: an input is missing.
     """
     found = one_policy(policy)
     if (log is None) != (activation is None) or (operator_key is not None and log is None):
         raise UsageError("half a decision is named", expected="--log LOG and --activation ID")
-    if document is not None and log is not None:
-        raise UsageError("two inputs are given", expected="--input or --log")
-    if document is not None:
-        _tell(found, [_Told(decision=_supposed(found, document))], why_allowed, as_json=as_json)
+    if sum(source is not None for source in (adapter, document, log)) > 1:
+        raise UsageError("several inputs are given", expected="ADAPTER, --input or --log")
+    if adapter is not None:
+        decided = [_Told(decision=_on_disk(found, policy, adapter, about, place, trust))]
+    elif place.context() is not None:
+        raise UsageError("a place is given, and no adapter for it", expected="POLICY ADAPTER")
+    elif document is not None:
+        decided = [_Told(decision=_supposed(found, document))]
     elif log is not None and activation is not None:
-        _tell(found, list(_past(found, log, activation, operator_key)), why_allowed, as_json=as_json)
+        decided = list(_past(found, log, activation, operator_key))
     else:
         _ask(found, as_json=as_json)
+        return
+    _tell(found, decided, why_allowed, as_json=as_json)
+
+
+def _on_disk(
+    policy: Policy, path: Path, adapter: Path, about: AdapterChoice, place: PlaceChoice, trust: TrustChoice
+) -> Decision:
+    """What would be decided of an adapter that a model has to itself."""
+    from skillwarrant_verify.decide import decide
+    from skillwarrant_verify.policy_place import refuse_inside
+
+    refuse_inside(path, adapter)
+    about.check()
+    if (context := place.context()) is None:
+        raise UsageError("a policy is for a place", expected="--environment NAME with ADAPTER")
+    return decide(policy, about.gather(adapter, trust.load).facts(context, policy))
 
 
 def _supposed(policy: Policy, path: Path) -> Decision:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from skillwarrant_cli import output, progress
-from skillwarrant_cli.operator_choice import OperatorChoice, operator_options
-from skillwarrant_cli.options import FILE, PATH, TrustChoice, json_option, trust_options
+from skillwarrant_cli import output
+from skillwarrant_cli.adapter_choice import AdapterChoice, PlaceChoice, adapter_options, place_options
+from skillwarrant_cli.options import PATH, TrustChoice, json_option, trust_options
 from skillwarrant_cli.policy_choice import PolicyChoice, policy_options
-from skillwarrant_format.errors import FormatError, Unavailable, UsageError
+from skillwarrant_format.errors import UsageError
 from skillwarrant_format.fields import format_time
 
 if TYPE_CHECKING:
     from skillwarrant_cli.demand import Demand, Given, Judgement
-    from skillwarrant_format.fingerprint import Fingerprint
     from skillwarrant_format.strict_json import JsonObject
-    from skillwarrant_verify.context import Context
     from skillwarrant_verify.facts import AuthorisedBase
     from skillwarrant_verify.trust import TrustRoot
 
@@ -44,78 +40,27 @@ FIELDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where the adapter is to be used, as the command line says."""
-
-    environment: str | None
-    region: str | None
-    operator: OperatorChoice
-    system_prompt: Path | None
-
-    def context(self) -> Context | None:
-        """None where nothing was said.
-
-        Raises:
-            UsageError: a place without an environment.
-            OperatorInvalid, TrustError, Unavailable: as `OperatorChoice.load`; the prompt cannot be read.
-        """
-        from skillwarrant_verify.context import Context
-
-        if self.environment is None:
-            if self.region or self.operator or self.system_prompt:
-                raise UsageError("a place without an environment is given", expected="--environment as well")
-            return None
-        prompt = None if self.system_prompt is None else _text_of(self.system_prompt)
-        return Context(
-            environment=self.environment, region=self.region, operator=self.operator.load(), system_prompt=prompt
-        )
-
-
 @click.command("verify")
 @click.argument("directory", metavar="DIR", type=PATH)
-@click.option("--bundle", metavar="FILE", type=FILE, help="Default: skillwarrant.sigstore.json in DIR.")
 @policy_options
 @click.option(
     "--identity", metavar="WHO", help="Without a policy: the signer, exact, or with * in its last part or ref."
 )
 @click.option("--issuer", metavar="URL", help="Without a policy: the OIDC issuer that vouches for the signer.")
-@click.option("--base", metavar="DIR", type=PATH, help="The base model: measured, and compared.")
-@click.option("--base-fingerprint", metavar="TEXT", help="What the base model measures, if you know it already.")
-@click.option(
-    "--evidence",
-    metavar="FILE",
-    type=FILE,
-    multiple=True,
-    help="A further attestation that the policy asks for: an approval, a certification."
-)
-@click.option("--environment", metavar="NAME", help="Where it is to be used: production, staging, …")
-@click.option("--region", metavar="NAME", help="In which region.")
-@operator_options
-@click.option("--system-prompt", metavar="FILE", type=FILE, help="Under which system prompt.")
-@click.option(
-    "--package",
-    "packages",
-    metavar="NAME=VERSION",
-    multiple=True,
-    help="A version in your deployment, for the manifest's `requires`. Default: what is installed here.",
-)
+@adapter_options
+@place_options
 @trust_options
 @json_option
 def command(
     *,
     directory: Path,
-    bundle: Path | None,
     policy: PolicyChoice,
     identity: str | None,
     issuer: str | None,
-    base: Path | None,
-    base_fingerprint: str | None,
-    packages: tuple[str, ...],
-    evidence: tuple[Path, ...],
+    about: AdapterChoice,
+    place: PlaceChoice,
     trust: TrustChoice,
     as_json: bool,
-    **place: str | Path | OperatorChoice | None,
 ) -> None:
     """Check an adapter against its manifest and your policy.
 
@@ -124,17 +69,16 @@ def command(
     not checked. A signed policy comes with who must have signed it, and no older revision is taken afterwards.
     """
     root = cache(trust.load)
-    ask = _question(policy, identity, issuer, Place(**place))  # type: ignore[arg-type]  # click has typed them
-    versions = _versions(packages)
-    known_base = _known_base(base, base_fingerprint)
+    ask = _question(policy, identity, issuer, place)
+    about.check()
     demand = ask(directory, root)
-    given = _gather(directory, bundle, root, known_base or base, versions=versions, evidence=evidence)
+    given = about.gather(directory, root)
     judgement = demand.judge(given)
     output.answer(_text(given, judgement), _fields(given, judgement), code="verified", as_json=as_json)
 
 
 def _question(
-    policy: PolicyChoice, identity: str | None, issuer: str | None, place: Place
+    policy: PolicyChoice, identity: str | None, issuer: str | None, place: PlaceChoice
 ) -> Callable[[Path, Callable[[], TrustRoot]], Demand]:
     """Everything that can be wrong with the question, before anything is read."""
     from skillwarrant_cli.demand import PolicyDemand, SignerDemand
@@ -155,96 +99,6 @@ def _question(
         )
     demand = SignerDemand(signer=IdentityPattern(issuer=issuer, identity=identity), context=context)
     return lambda *_: demand
-
-
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        name, _, version = package.partition("=")
-        if not name or not version:
-            raise UsageError("a package has no version", expected="--package NAME=VERSION", found=package)
-        found[_normal(name)] = version
-    return found
-
-
-def _normal(name: str) -> str:
-    """One package, one spelling (PEP 503), as in a manifest: by another, what is installed here would count."""
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name)
-
-
-def _known_base(base: Path | None, base_fingerprint: str | None) -> Fingerprint | None:
-    from skillwarrant_format.fingerprint import Fingerprint
-
-    if base_fingerprint is None:
-        return None
-    if base is not None:
-        raise UsageError("a base model is given twice", expected="--base or --base-fingerprint")
-    try:
-        return Fingerprint.from_text(base_fingerprint)
-    except FormatError as error:
-        raise UsageError(
-            f"--base-fingerprint: {error.message}",
-            expected=error.expected,
-            found=error.found,
-            fix="`skillwarrant fingerprint DIR` prints it.",
-        ) from None
-
-
-def _gather(
-    directory: Path,
-    bundle: Path | None,
-    trust: Callable[[], TrustRoot],
-    base: Fingerprint | Path | None,
-    *,
-    versions: dict[str, str],
-    evidence: tuple[Path, ...],
-) -> Given:
-    from skillwarrant_cli.demand import Given
-    from skillwarrant_format.adapter_config import AdapterConfig
-    from skillwarrant_verify.adapter_seen import AdapterSeen
-    from skillwarrant_verify.attestations import verify_evidence
-    from skillwarrant_verify.fetch import fetch, manifest_bytes
-    from skillwarrant_verify.signature import verify
-
-    with progress.hashing("reading the adapter") as callback:
-        snapshot = fetch(directory, progress=callback)
-    manifest = manifest_bytes(snapshot, bundle)
-    root = trust()
-    now = datetime.now(UTC)
-    verified = verify(snapshot, manifest, root, now=now)
-    measured = _measure(base) if isinstance(base, Path) else base
-    return Given(
-        verified=verified,
-        adapter=AdapterSeen.of(snapshot, AdapterConfig.parse(snapshot.config.data)),
-        base=measured,
-        now=now,
-        packages=versions,
-        evidence=verify_evidence(evidence, verified, root, now=now),
-    )
-
-
-def _measure(directory: Path) -> Fingerprint:
-    from skillwarrant_format.base_directory import fingerprint_directory
-
-    with progress.hashing("measuring the base model") as callback:
-        return fingerprint_directory(directory, callback).fingerprint
-
-
-def _text_of(path: Path) -> str:
-    from skillwarrant_format.limits import MAX_JSON_BYTES
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
-        if len(data) > MAX_JSON_BYTES:  # never a part of it: its beginning is another prompt
-            raise UsageError("the system prompt is too large", expected=f"at most {MAX_JSON_BYTES} bytes")
-        return data.decode()
-    except UnicodeDecodeError:
-        raise UsageError("the system prompt is not UTF-8", found=str(path)) from None
-    except OSError as error:
-        raise Unavailable(f"cannot read the system prompt {path}", found=error.strerror) from None
 
 
 def _text(given: Given, judgement: Judgement) -> str:
