@@ -42,6 +42,8 @@ _TORCH: Final = {  # what torch calls its own
 }
 _LIBRARIES: Final = frozenset({"accelerate", "bitsandbytes", "diffusers", "peft", "torch", "transformers"})
 _OF_PEFT: Final = (PeftModel, BaseTunerLayer, AuxiliaryTrainingWrapper)
+_GETATTR: Final = nn.Module.__getattr__
+_TOUCHED: Final = frozenset({"_call_impl", "forward", "parametrizations"})  # usually not of a module's own
 _GLOBAL_HOOKS: Final = ("_global_forward_hooks", "_global_forward_pre_hooks")
 _ACCELERATE: Final = "accelerate.hooks"
 _RECORDER: Final = "transformers.utils.output_capturing"
@@ -53,15 +55,43 @@ def alterations(model: nn.Module) -> tuple[str, ...]:
     An adapter that came through a gate is an active adapter like any other: whose it is, the caller knows.
     """
     found = {f"global-hook: {name}" for name in _GLOBAL_HOOKS if getattr(torch_module, name)}
-    labels = {id(module): name for name, module in BaseTree.of(base_of(model)).modules.values()}
-    classes = set()
+    classes: dict[type, bool] = {}
+    strange = []
     for path, module in _acting(model):
-        label = labels.get(id(module), path) or "(the model)"
-        found.update(f"{kind}: {label}" for kind in _kinds(module))
-        found.update(_adapters(module))
-        classes.add(type(module))
+        kind = type(module)
+        if kind not in classes:
+            classes[kind] = _is_plain(kind)
+        if not (classes[kind] and _is_untouched(module)):
+            found.update(_adapters(module))
+            strange += [(path, module)]
+    found.update(_labelled(model, strange))
     found.update(f"patched-forward: {owner}" for kind in classes for owner in _patched(kind))
     return tuple(sorted(found))
+
+
+def _is_plain(kind: type[nn.Module]) -> bool:
+    """Whether all that can be found on a module of this class lies in the module itself."""
+    return not issubclass(kind, _OF_PEFT) and kind.__getattr__ is _GETATTR and not hasattr(kind, "parametrizations")
+
+
+def _is_untouched(module: nn.Module) -> bool:
+    """Whether a module has nothing that `_kinds` looks at more closely: nearly all of them."""
+    own = vars(module)
+    return not (
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or not _TOUCHED.isdisjoint(own)
+        or own.get("_compiled_call_impl") is not None
+        or "parametrizations" in own["_modules"]
+    )
+
+
+def _labelled(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Iterator[str]:
+    kinds = [(path, module, kind) for path, module in modules for kind in _kinds(module)]
+    names = BaseTree.of(base_of(model)).modules.values() if kinds else ()
+    labels = {id(module): name for name, module in names}
+    for path, module, kind in kinds:
+        yield f"{kind}: {labels.get(id(module), path) or '(the model)'}"
 
 
 def _acting(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -73,12 +103,16 @@ def _acting(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(id(module))
         yield path, module
-        active = module.active_adapters if isinstance(module, _OF_PEFT) else ()
+        start = f"{path}." if path else ""
+        if not isinstance(module, _OF_PEFT):
+            pending += [(start + name, child) for name, child in module._modules.items() if child is not None]
+            continue
+        active = module.active_adapters
         for name, child in module._modules.items():
-            if isinstance(module, _OF_PEFT) and isinstance(child, nn.ModuleDict):
-                pending += [(f"{path}.{name}.{key}".lstrip("."), child[key]) for key in active if key in child]
+            if isinstance(child, nn.ModuleDict):
+                pending += [(f"{start}{name}.{key}", child[key]) for key in active if key in child]
             elif child is not None:
-                pending.append((f"{path}.{name}".lstrip("."), child))
+                pending.append((start + name, child))
 
 
 def _kinds(module: nn.Module) -> Iterator[str]:

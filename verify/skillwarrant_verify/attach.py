@@ -48,6 +48,7 @@ def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *
     Raises:
         UsageError: the name is taken or not usable, the model carries adapters without being a `PeftModel`, or the
             method cannot be trained on.
+        LoadMismatch: the task is one of models with an encoder, and this one has none.
         Unavailable: the model is not in memory.
     """
     if not _NAME.fullmatch(adapter_name) or adapter_name in prefix_of(config):
@@ -72,10 +73,21 @@ def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *
             expected="is_trainable=False",
             found=config.peft_type,
         )
+    if config.raw.get("task_type") == "SEQ_2_SEQ_LM" and _has_no_encoder(model):
+        raise LoadMismatch(
+            "the adapter's task is not one of this model",
+            expected="a model with an encoder and a decoder, for SEQ_2_SEQ_LM",
+            found=type(model).__name__,
+        )
     if any(parameter.is_meta for parameter in parameters_of(all_modules(model))):
         raise Unavailable(
             "the base model is not in memory", found="weights on torch's meta device", fix="Load all of it."
         )
+
+
+def _has_no_encoder(model: nn.Module) -> bool:
+    """Whether a model says that it is a decoder alone, or an encoder; one without a configuration says nothing."""
+    return getattr(getattr(model, "config", None), "is_encoder_decoder", None) is False
 
 
 def attach_empty(model: nn.Module, config: AdapterConfig, keywords: Keywords) -> PeftModel:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
@@ -21,7 +22,7 @@ from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.observe import Candidate
-from skillwarrant_verify.peft_adapter import adapter_names, base_of
+from skillwarrant_verify.peft_adapter import base_of
 from skillwarrant_verify.signature import Verified
 
 if TYPE_CHECKING:
@@ -164,21 +165,27 @@ class Register:
         """Those alterations of a model that are more than a resident being active, as it should be."""
         return tuple(one for one in alterations if one.removeprefix("active-adapter: ") not in self.residents)
 
-    def present(self, model: Any) -> tuple[Resident, ...]:
-        """The residents that are on a model. Others were taken off without the gate, and act no more."""
-        names = adapter_names(model)
+    def present(self, names: AbstractSet[str]) -> tuple[Resident, ...]:
+        """The residents that are on a model, where these are the names of all adapters on it. Others were taken off
+        without the gate, and act no more."""
         return tuple(one for name, one in sorted(self.residents.items()) if name in names)
 
-    def foreign(self, model: Any) -> tuple[str, ...]:
-        """The adapters on a model that did not come through a gate, sorted."""
-        return tuple(sorted(adapter_names(model) - self.residents.keys()))
+    def foreign(self, names: AbstractSet[str]) -> tuple[str, ...]:
+        """Those adapters on a model, of these names, that did not come through a gate, sorted."""
+        return tuple(sorted(names - self.residents.keys()))
 
-    def companions(self, model: Any, *, besides: frozenset[str] = frozenset()) -> tuple[Companion, ...]:
-        """Whatever is on a model besides the adapters of these names, as composition rules see it.
+    def companions(
+        self, names: AbstractSet[str], *, besides: AbstractSet[str] = frozenset()
+    ) -> tuple[Companion, ...]:
+        """Whatever is on a model, as composition rules see it.
 
         A skill that went into a mixture counts there, with its weight, and not for its own adapter again.
+
+        Args:
+            names: of all adapters on it.
+            besides: names of adapters that do not count.
         """
-        present = [one for one in self.present(model) if one.adapter_name not in besides]
+        present = [one for one in self.present(names) if one.adapter_name not in besides]
         inside = {skill.verified.bundle for one in present if one.mixed for skill in one.skills}
         counted = [
             (one.adapter_name, skill)
@@ -190,7 +197,7 @@ class Register:
             Companion(adapter_name=name, manifest=skill.verified.manifest, weight=skill.weight)
             for name, skill in (*counted, *((MERGED, skill) for skill in self.merged))
         ]
-        unknown = [Companion(adapter_name=name, manifest=None) for name in self.foreign(model)]
+        unknown = [Companion(adapter_name=name, manifest=None) for name in self.foreign(names)]
         return tuple(sorted([*known, *unknown], key=lambda companion: companion.adapter_name))
 
 

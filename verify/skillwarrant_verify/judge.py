@@ -9,13 +9,14 @@ of them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import LoadMismatch, PolicyDenied, Unavailable, UsageError, WrongBase
+from skillwarrant_format.errors import LoadMismatch, PolicyDenied, Unavailable, UsageError, WrongBase, shown
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify import base, signature
@@ -29,12 +30,13 @@ from skillwarrant_verify.decision import Allowed
 from skillwarrant_verify.facts import History
 from skillwarrant_verify.fetch import fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt, Candidate
-from skillwarrant_verify.peft_adapter import base_of
+from skillwarrant_verify.peft_adapter import adapter_names, base_of
 from skillwarrant_verify.policy_place import refuse_same
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.stack import StackItem
 from skillwarrant_verify.version_history import history
 
+_logger = logging.getLogger("skillwarrant.policy")
 __all__ = ["Judged", "Newcomer", "judge_newcomers", "judge_residents"]
 
 
@@ -55,12 +57,14 @@ class Judged:
     Args:
         newcomers: to be loaded, in this order.
         before: what the base measured.
-        register: who was on the model.
+        register: what a gate had brought onto the model.
+        names: of all adapters on the model.
     """
 
     newcomers: tuple[Newcomer, ...]
     before: base.Measurement
     register: Register
+    names: frozenset[str]
 
 
 def judge_newcomers(charter: Charter, attempt: Attempt, model: Any, items: Sequence[StackItem]) -> Judged:
@@ -75,8 +79,8 @@ def judge_newcomers(charter: Charter, attempt: Attempt, model: Any, items: Seque
         for candidate, item in zip(attempt.candidates, items, strict=True)
     ]
     attempt.about = None
-    before, register = _measured(charter, attempt, model)
-    company = register.companions(model)
+    before, register, present = _measured(charter, attempt, model)
+    company = register.companions(present)
     _check_bases(attempt.candidates, company)
     _decide(charter, attempt, company, before.fingerprint)
     allowed = _required(attempt.candidates)
@@ -84,7 +88,7 @@ def judge_newcomers(charter: Charter, attempt: Attempt, model: Any, items: Seque
         Newcomer(adapter_name=one.adapter_name, allowed=yes, skill=_skill(one), snapshot=snapshot)
         for one, yes, snapshot in zip(attempt.candidates, allowed, snapshots, strict=True)
     )
-    return Judged(newcomers=newcomers, before=before, register=register)
+    return Judged(newcomers=newcomers, before=before, register=register, names=present)
 
 
 def judge_residents(charter: Charter, attempt: Attempt, model: Any, residents: Sequence[Resident]) -> Judged:
@@ -94,13 +98,13 @@ def judge_residents(charter: Charter, attempt: Attempt, model: Any, residents: S
         PolicyDenied, VerificationError: no.
         Unavailable: it could not be checked.
     """
-    before, register = _measured(charter, attempt, model)
+    before, register, present = _measured(charter, attempt, model)
     names = frozenset(resident.adapter_name for resident in residents)
     # An adapter that changed its base was vouched for on the base as it was before.
     judged_on = residents[0].base if len(residents) == 1 and _is_after(residents[0], before) else before.fingerprint
-    _decide(charter, attempt, register.companions(model, besides=names), judged_on)
+    _decide(charter, attempt, register.companions(present, besides=names), judged_on)
     _required(attempt.candidates)
-    return Judged(newcomers=(), before=before, register=register)
+    return Judged(newcomers=(), before=before, register=register, names=present)
 
 
 def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: StackItem) -> Snapshot:
@@ -110,21 +114,21 @@ def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: St
     candidate.bundle = Digest.of(bundle)
     candidate.verified = signature.verify(snapshot, bundle, charter.trust_root, now=charter.clock())
     refuse_same(charter.policy.digest, candidate.verified.subjects)
-    candidate.evidence = verify_evidence(
-        item.evidence, candidate.verified, charter.trust_root, now=charter.clock()
-    )
+    candidate.evidence = verify_evidence(item.evidence, candidate.verified, charter.trust_root, now=charter.clock())
     candidate.config = AdapterConfig.parse(snapshot.config.data)
     candidate.adapter = AdapterSeen.of(snapshot, candidate.config)
     return snapshot
 
 
-def _measured(charter: Charter, attempt: Attempt, model: Any) -> tuple[base.Measurement, Register]:
-    """The base, and those who are on the model: no decision counts on company that is not what it was."""
+def _measured(charter: Charter, attempt: Attempt, model: Any) -> tuple[base.Measurement, Register, frozenset[str]]:
+    """The base, what a gate had brought onto the model, and the names of all adapters on it: no decision counts on
+    company that is not what it was."""
     before = base.measure(model, reuse=charter.policy.measure)
     register = Register.of(model)
     attempt.base = before.fingerprint
     attempt.alterations = register.unexplained(before.alterations)
-    residents = register.present(model)
+    names = adapter_names(model)
+    residents = register.present(names)
     if residents and base_of(model) is model:
         raise UsageError(
             "the model carries adapters already",
@@ -139,7 +143,7 @@ def _measured(charter: Charter, attempt: Attempt, model: Any) -> tuple[base.Meas
                 found=difference,
                 fix="Deactivate it, and activate it again.",
             )
-    return before, register
+    return before, register, names
 
 
 def _check_bases(candidates: Sequence[Candidate], company: tuple[Companion, ...]) -> None:
@@ -183,6 +187,9 @@ def _decide(charter: Charter, attempt: Attempt, others: tuple[Companion, ...], m
 
 def _required(candidates: Sequence[Candidate]) -> tuple[Allowed, ...]:
     """All of them allowed, or nothing. A single one is refused in its own words, several in the name of each."""
+    for one in candidates:
+        for warning in () if one.decision is None else one.decision.warnings:
+            _logger.warning("%s: tolerated by policy: %s", one.adapter_name, shown(str(warning), 1000))
     decisions = [(one.adapter_name, one.decision) for one in candidates if one.decision is not None]
     if len(decisions) == 1:
         return (decisions[0][1].require(),)

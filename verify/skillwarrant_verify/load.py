@@ -30,8 +30,9 @@ from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify.attach import check_receiver
 from skillwarrant_verify.base import exclusive
 from skillwarrant_verify.by_view import is_plain, place_by_view
+from skillwarrant_verify.patterns import check_patterns, has_patterns
 from skillwarrant_verify.peft_adapter import BaseState, base_of
-from skillwarrant_verify.peft_options import check_options, check_patterns, matched_names
+from skillwarrant_verify.peft_options import check_options, matched_names
 from skillwarrant_verify.placed import Keywords, Placed
 from skillwarrant_verify.rollback import Journal
 from skillwarrant_verify.seal import AdapterSeal
@@ -123,7 +124,7 @@ def load(
     )
     with exclusive(model):
         check_receiver(model, config, adapter_name, is_trainable=is_trainable)
-        check_patterns(config, matched_names(base_of(model)))
+        check_patterns(config, matched_names(base_of(model)) if has_patterns(config) else ())
         base = BaseState.of(base_of(model)).tensors if config.changes_base else {}
         journal = Journal.of(model, contents=base.values())
         try:

@@ -16,7 +16,6 @@ from skillwarrant_verify.companions import Resident
 from skillwarrant_verify.judge import Judged, Newcomer
 from skillwarrant_verify.observe import Attempt
 from skillwarrant_verify.passage import passage
-from skillwarrant_verify.peft_adapter import adapter_names
 from skillwarrant_verify.stack import LoadOptions
 from skillwarrant_verify.undo import Undo, same
 
@@ -50,8 +49,8 @@ def intend(charter: Charter, attempt: Attempt, judged: Judged, message: str) -> 
 
 
 def undo_of(model: Any, judged: Judged) -> Undo:
-    """The way back for a model to which nothing was done yet."""
-    return Undo(model=model, before=judged.before, names=adapter_names(model))
+    """The way back for a model to which nothing was done since it was judged."""
+    return Undo(model=model, before=judged.before, names=judged.names)
 
 
 def put_on(

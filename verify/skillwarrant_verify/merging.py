@@ -18,6 +18,7 @@ from skillwarrant_verify.context import Context
 from skillwarrant_verify.judge import judge_residents
 from skillwarrant_verify.loading import Intended, intend, undo_of
 from skillwarrant_verify.observe import Attempt
+from skillwarrant_verify.peft_adapter import adapter_names
 from skillwarrant_verify.peft_changes import active_adapters, merge, merge_targets
 from skillwarrant_verify.rollback import Journal
 
@@ -78,7 +79,7 @@ def _merge(
 
 def _check_own(register: Register, model: Any) -> None:
     """A merge takes all adapters off, and what the gate did not bring is not its to take."""
-    if foreign := register.foreign(model):
+    if foreign := register.foreign(adapter_names(model)):
         raise LoadMismatch(
             "an adapter on this model did not come through the gate",
             expected="adapters that a gate of this process loaded",

@@ -22,7 +22,7 @@ from skillwarrant_format.errors import FormatError, Unavailable
 from skillwarrant_format.strict_json import JsonValue
 from skillwarrant_verify.option_bounds import MAX_LAYERS, copies
 
-__all__ = ["Trial", "check_patterns", "trials"]
+__all__ = ["Trial", "check_patterns", "has_patterns", "trials"]
 
 _MAX_PATTERNS: Final = 450  # that PEFT compiles for every module again; Python's cache holds 512
 _CPU_SECONDS: Final = 2  # of the trial, all patterns together
@@ -121,6 +121,11 @@ def trials(config: AdapterConfig) -> Iterator[Trial]:
         for text in _texts(value):
             if not _PLAIN.fullmatch(text) and text.lower() != ALL_LINEAR:
                 yield from (Trial(option, text, how, around.replace("{}", text)) for how, around in forms)
+
+
+def has_patterns(config: AdapterConfig) -> bool:
+    """Whether there is any: without, `check_patterns` does not look at the names."""
+    return next(trials(config), None) is not None
 
 
 def _texts(value: JsonValue) -> list[str]:

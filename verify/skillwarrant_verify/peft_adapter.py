@@ -47,10 +47,9 @@ def base_of(model: nn.Module) -> nn.Module:
 def adapter_names(model: nn.Module) -> frozenset[str]:
     """The name of every adapter on a model, active or not, however it got there."""
     named = set(model.peft_config) if isinstance(model, PeftModel) else set()
-    for module in all_modules(model):
-        if _is_layer(type(module)):
-            named.update(key for layer in module.adapter_layer_names for key in getattr(module, layer, {}))
-    return frozenset(named)
+    layers: list[Any] = [module for module in all_modules(model) if inner_name(module) == "base_layer"]
+    attributes = [getattr(layer, held, ()) for layer in layers for held in layer.adapter_layer_names]
+    return frozenset(named.union(*attributes))
 
 
 def carries_adapters(model: nn.Module) -> bool:
@@ -173,7 +172,7 @@ class BaseTree:
 
 def inner_name(module: nn.Module) -> str | None:
     """Where a module of PEFT keeps the module of the base that it wraps; None for any other module."""
-    return _inner_name(type(module))
+    return _inner_name(type(module))  # type: ignore[arg-type]  # a class can be hashed
 
 
 @lru_cache(maxsize=_TYPES)
@@ -183,11 +182,6 @@ def _inner_name(kind: type) -> str | None:
     if issubclass(kind, AuxiliaryTrainingWrapper):
         return "original_module" if issubclass(kind, ModulesToSaveWrapper) else "token_adapter"
     return "model" if issubclass(kind, AdaptedAttention | AdaptedAttentionGPT) else None
-
-
-@lru_cache(maxsize=_TYPES)
-def _is_layer(kind: type) -> bool:
-    return issubclass(kind, BaseTunerLayer)
 
 
 def _join(path: str, name: str) -> str:

@@ -18,6 +18,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from skillwarrant_format.errors import LoadMismatch, Unavailable, UsageError
+from skillwarrant_verify.modules import all_modules, parameters_of
 from skillwarrant_verify.passage import passage
 from skillwarrant_verify.peft_adapter import BaseTree, base_of, carries_adapters, inner_name
 from skillwarrant_verify.stack import Combination
@@ -160,7 +161,7 @@ def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
 def merge_targets(model: PeftModel) -> list[torch.Tensor]:
     """The base's tensors that a merge writes to: those within PEFT's layers. Quantised ones it replaces instead."""
     found: dict[int, torch.Tensor] = {}
-    for module in model.modules():
+    for module in all_modules(model):
         if (inner := inner_name(module)) is not None:
             held = getattr(module, inner)
             found |= {id(tensor): tensor for tensor in (*held.parameters(), *held.buffers())}
@@ -230,7 +231,7 @@ def _bare(base: nn.Module) -> nn.Module:
 
 @contextmanager
 def _changing(model: PeftModel, what: str) -> Iterator[None]:
-    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    trainable = [(parameter, parameter.requires_grad) for parameter in parameters_of(all_modules(model))]
     try:
         with passage():
             yield

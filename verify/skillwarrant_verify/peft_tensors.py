@@ -15,6 +15,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from peft.tuners.adaption_prompt import AdaptionPromptModel
 from torch import nn
 
+from skillwarrant_verify.modules import parameters_of
 from skillwarrant_verify.peft_adapter import BaseTree, base_of, inner_name
 
 __all__ = ["FileTensors", "adapter_state", "swapped_in", "whole_logits"]
@@ -48,7 +49,7 @@ class FileTensors:
                 save_embedding_layers=False,
             )
         modules = [module for _, module in BaseTree.of(base_of(model)).modules.values()]
-        base = {id(tensor) for module in modules for tensor in module.parameters(recurse=False)}
+        base = {id(tensor) for tensor in parameters_of(modules)}
         own = {key: value for key, value in found.items() if id(value) not in base}
         return cls(own, {key: value for key, value in found.items() if key not in own})
 

@@ -64,16 +64,18 @@ def check(charter: Charter, model: Any, context: Context | None) -> CheckReport:
     with base.exclusive(model):
         register = Register.of(model)
         measured = base.measure(model)
-        names = tuple(sorted(adapter_names(model)))
+        names = adapter_names(model)
         report = CheckReport(
-            base=measured.fingerprint, adapters=names, checks=tuple(_checks(register, measured, model))
+            base=measured.fingerprint,
+            adapters=tuple(sorted(names)),
+            checks=tuple(_checks(register, measured, model, names)),
         )
         if context is not None:
             _record(charter, context, register, report)
         return report
 
 
-def _checks(register: Register, measured: base.Measurement, model: Any) -> Iterator[Check]:
+def _checks(register: Register, measured: base.Measurement, model: Any, names: frozenset[str]) -> Iterator[Check]:
     if register.base is None:
         message = "no gate of this process has done anything to this model"
         yield Check(code="base.unchanged", outcome="not-checked", message=message)
@@ -84,7 +86,7 @@ def _checks(register: Register, measured: base.Measurement, model: Any) -> Itera
         yield _told("base.unchanged", same, f"the base measured {then}, and now measures {found}")
         new = sorted(set(register.unexplained(measured.alterations)) - set(register.alterations))
         yield _told("base.unaltered", not new, _listed("hung onto the base since", new))
-    foreign = register.foreign(model)
+    foreign = register.foreign(names)
     yield _told("adapters.known", not foreign, _listed("not from a gate of this process", foreign))
     for name, resident in sorted(register.residents.items()):
         difference = resident.seal.check(model)

@@ -43,10 +43,11 @@ def deactivate(charter: Charter, model: Any, adapter_name: str, context: Context
         before = base.measure(model, reuse=charter.policy.measure)
         attempt.base = before.fingerprint
         attempt.measured = (_unchanged(resident, model, charter),)
-        undo = Undo(model=model, before=before, names=adapter_names(model))
+        names = adapter_names(model)
+        undo = Undo(model=model, before=before, names=names)
         with undo.guard():
             undo.steps.append(_journal(model, everything=resident.base_after != resident.base).restore)
-            left = _taken_off(resident, model)
+            left = _taken_off(resident, model, names)
             after = base.measure(left, reuse=charter.policy.measure)
             _check_base(resident, before, after)
             if after.fingerprint != before.fingerprint:
@@ -82,17 +83,17 @@ def _journal(model: Any, *, everything: bool) -> Journal:
     return Journal.of(model, contents=contents)
 
 
-def _taken_off(resident: Resident, model: Any) -> Any:
+def _taken_off(resident: Resident, model: Any, names: frozenset[str]) -> Any:
     """The model without it. What somebody has taken off already is off."""
-    if resident.adapter_name not in adapter_names(model):
+    if resident.adapter_name not in names:
         return model
     if resident.base_after == resident.base:
         return take_off(model, resident.adapter_name)
-    if len(adapter_names(model)) > 1:
+    if len(names) > 1:
         raise UsageError(
             "this adapter changed the base, and others are on what it made of it",
             expected="the others to be taken off first",
-            found=", ".join(sorted(adapter_names(model) - {resident.adapter_name})),
+            found=", ".join(sorted(names - {resident.adapter_name})),
         )
     bare = base_of(model)
     vars(model).pop(WAY_BACK)()
