@@ -90,7 +90,7 @@ def command(
     if sum(source is not None for source in (adapter, document, log)) > 1:
         raise UsageError("several inputs are given", expected="ADAPTER, --input or --log")
     if adapter is not None:
-        decided = [_Told(decision=_on_disk(found, policy, adapter, about, place, trust))]
+        decided = [_Told(decision=_on_disk(found, policy, adapter, about=about, place=place, trust=trust))]
     elif place.context() is not None:
         raise UsageError("a place is given, and no adapter for it", expected="POLICY ADAPTER")
     elif document is not None:
@@ -104,7 +104,7 @@ def command(
 
 
 def _on_disk(
-    policy: Policy, path: Path, adapter: Path, about: AdapterChoice, place: PlaceChoice, trust: TrustChoice
+    policy: Policy, path: Path, adapter: Path, *, about: AdapterChoice, place: PlaceChoice, trust: TrustChoice
 ) -> Decision:
     """What would be decided of an adapter that a model has to itself."""
     from skillwarrant_verify.decide import decide
