@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from skillwarrant_format.errors import Unavailable
 from skillwarrant_verify.decide import decide_document
 from skillwarrant_verify.decision import Finding
+from skillwarrant_verify.named_files import files_below
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.policy_cases import Case, Outcome
-from skillwarrant_verify.policy_files import files_below
 
 if TYPE_CHECKING:
     from skillwarrant_verify.rego_tests import RegoTestRun
