@@ -1,8 +1,10 @@
 """`verify_and_load` as a whole, against `PeftModel.from_pretrained` of the same 80 MB LoRA.
 
-Ours is the whole product: files read and hashed, bundle and log verified, base compared (measured before, with
-`measure = "once-verified"`), policy decided, intent and outcome signed and synced to disk, loaded, proved. The base model is
-SmolLM2-135M's shape in float32 with random weights; files are in the page cache for both.
+Ours is the whole product: files read and hashed, bundle and log verified, base compared, policy decided, intent and
+outcome signed and synced to disk, loaded, proved. With `measure = "once-verified"`, the first activation measures
+the base, all of it; the next ones hold that measurement against the model. Both are timed: the first on a base
+object that was never measured. The base model is SmolLM2-135M's shape in float32 with random weights; files are in
+the page cache for both.
 
     python -m benchmarks.gate [--json FILE] [--rounds N]
 """
@@ -13,6 +15,7 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +89,14 @@ class Bench:
 
         return PeftModel.from_pretrained(self.model, str(self.root / "adapter"))
 
+    def first(self) -> Any:
+        """On the same tensors in a model object that no gate has seen."""
+        self.model = copy(self.model)
+        return self.ours()
+
 
 CASES: dict[str, Callable[[Bench], Any]] = {"ours": Bench.ours, "from_pretrained": Bench.theirs}
-NAME = "verify_and_load of an 80 MB LoRA, base measured before"
+NAME = "verify_and_load of an 80 MB LoRA"
 BASELINE = "PeftModel.from_pretrained(model, directory)"
 
 
@@ -98,7 +106,7 @@ def figures(rounds: int = 9) -> list[Figure]:
         prepare(Path(directory), RANK)
         bench = Bench(Path(directory))
         time = compare(
-            f"{NAME}: time",
+            f"{NAME}, base measured before: time",
             BASELINE,
             ours=bench.ours,
             theirs=bench.theirs,
@@ -106,8 +114,16 @@ def figures(rounds: int = 9) -> list[Figure]:
             rounds=rounds,
             aim=1.0,
         )
+        first = compare(
+            f"{NAME}, the first: time",
+            BASELINE,
+            ours=bench.first,
+            theirs=bench.theirs,
+            after=lambda model: model.unload(),
+            rounds=rounds,
+        )
         peak = compare_peaks(
-            f"{NAME}: memory",
+            f"{NAME}, base measured before: memory",
             BASELINE,
             module="benchmarks.gate",
             ours="ours",
@@ -115,7 +131,7 @@ def figures(rounds: int = 9) -> list[Figure]:
             more=["--directory", directory],
             aim=1.0,
         )
-    return [time, peak]
+    return [time, first, peak]
 
 
 def _peak(case: str, root: Path) -> int:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Figure", "compare", "compare_peaks", "peak_growth", "report"]
+__all__ = ["Figure", "compare", "compare_peaks", "peak_growth", "report", "resident"]
 
 Work = Callable[[], Any]
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -127,6 +127,12 @@ def peak_growth(work: Work) -> int:
     peak = _status("VmHWM")
     del kept
     return peak - before
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds now (Linux)."""
+    gc.collect()
+    return _status("VmRSS")
 
 
 def _status(field: str) -> int:

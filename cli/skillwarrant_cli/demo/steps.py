@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def train_adapter(scene: Scene, cache: Path) -> Trained:
     """A base that answers in its own words, and an adapter that is only what PEFT writes."""
     base_dir = base.ensure_base(cache, scene.working)
     scene.working("importing torch, transformers and PEFT")
-    with _quick_imports():
+    with _quiet_imports():
         import peft  # noqa: F401
         import torch  # noqa: F401
         import transformers  # noqa: F401
@@ -141,12 +142,16 @@ def activate(place: Place, model: PreTrainedModel, adapter: Path) -> Any:
 
 
 @contextmanager
-def _quick_imports() -> Iterator[None]:
-    """Without the garbage collector, which walks a growing heap again and again and finds nothing."""
-    was_on = gc.isenabled()
+def _quiet_imports() -> Iterator[None]:
+    """Without the garbage collector, which walks a growing heap again and again and finds nothing; and without the
+    warnings of bitsandbytes, which PEFT imports where it is installed, about kernels that the demo does not use."""
+    was_on, logger = gc.isenabled(), logging.getLogger("bitsandbytes")
+    level = logger.level
     gc.disable()
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        logger.setLevel(level)
         if was_on:
             gc.enable()
