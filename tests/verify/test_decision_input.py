@@ -206,6 +206,56 @@ def test_a_mutant_is_denied_or_is_the_one_document_of_its_facts(mutant: Any) -> 
     assert message.startswith("input")
 
 
+def deep(levels: int) -> Any:
+    found: Any = "x"
+    for _ in range(levels):
+        found = {"x": found}
+    return found
+
+
+UNPARSED = [
+    float("inf"),
+    float("nan"),
+    1e17,
+    2**60,
+    "\ud800",
+    "a\x00b",
+    {1: "x"},
+    {"\ud800": "x"},
+    {"x"},
+    b"x",
+    deep(61),
+    deep(100),
+    deep(100_000),
+    [[float("-inf")]],
+]
+
+
+@pytest.mark.parametrize("value", UNPARSED, ids=range(len(UNPARSED)))
+@pytest.mark.parametrize("place", ["claims", "predicate"])
+def test_what_no_parser_gives_is_denied_and_raises_nothing(value: Any, place: str) -> None:
+    found = document()
+    holder = found["context"]["operator"] if place == "claims" else found["evidence"][0]
+    holder[place] = {"x": value}
+    decision = decide_document(policy(), found)
+    assert [reason.code for reason in decision.reasons] == ["input.malformed"]
+    assert decision.inputs is None
+
+
+NUMBERS = [("adapter", "scaling"), ("adapter", "bytes"), ("warrant", "log", "index"), ("weight",)]
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 2**60])
+def test_a_number_that_json_cannot_hold_is_denied(path: tuple[str, ...], value: Any) -> None:
+    found = document()
+    place = found
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert [reason.code for reason in decide_document(policy(), found).reasons] == ["input.malformed"]
+
+
 def test_a_document_with_the_same_digest_says_the_same() -> None:
     one = facts()
     for other in (changed(one, weight=1.0), changed(one, versions=None), changed(one, history=History())):

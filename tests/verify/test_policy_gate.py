@@ -219,9 +219,12 @@ def test_each_member_of_a_stack_needs_its_own_evidence(world: World, log: Path, 
     assert [reason.partition(" ")[0] for reason in caught.value.reasons] == ["b:"]
 
 
-def test_a_warning_is_let_through_and_is_on_record_as_tolerated(world: World, log: Path) -> None:
+def test_a_warning_is_let_through_and_is_on_record_as_tolerated(
+    world: World, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     extra = 'mode = "warn"\nregions = ["eu"]'
     world.gate(log, extra).activate(llama(), world.adapter, context=PRODUCTION)
+    assert any("default: tolerated by policy: [region.allowed]" in record.getMessage() for record in caplog.records)
     assert phases(log) == ["intent", "activated"]
     for observation in observed(log):
         tolerated = [check for check in observation.checks if check.tolerated]

@@ -128,7 +128,7 @@ def documents(draw: st.DrawFn) -> str:
     return "\n".join(lines) + draw(st.sampled_from(["", "\n"]))
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(documents(), st.booleans())
 def test_every_key_that_tomllib_finds_has_a_line_and_no_other_has(text: str, windows: bool) -> None:
     text = text.replace("\n", "\r\n") if windows else text
@@ -139,7 +139,7 @@ def test_every_key_that_tomllib_finds_has_a_line_and_no_other_has(text: str, win
     assert key_lines(text).keys() == places(wanted)
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), values()), min_size=1, max_size=8))
 def test_the_line_of_a_key_is_where_it_was_written(given: list[tuple[bool, str]]) -> None:
     text = ""

@@ -17,13 +17,14 @@ from skillwarrant_format.fields import Fields, check_text, format_time
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.names import PACKAGE, SEMVER
-from skillwarrant_format.strict_json import JsonObject, JsonValue, kind_of
+from skillwarrant_format.strict_json import JsonObject, JsonValue
 from skillwarrant_format.toml import only
 from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context_seen import ContextSeen
 from skillwarrant_verify.evidence_seen import EvidenceSeen
 from skillwarrant_verify.facts import Facts, History
+from skillwarrant_verify.same_document import check_same
 from skillwarrant_verify.warrant import SupposedWarrant, warrant_to_json
 
 __all__ = ["API_VERSION", "FIELDS", "for_record", "from_document", "to_document"]
@@ -113,7 +114,7 @@ def from_document(document: JsonValue) -> Facts:
         evidence=tuple(EvidenceSeen.parse(item) for item in fields.objects("evidence")),
         history=fields.maybe("history", lambda key: _history(fields.object(key))),
     )
-    _check_same(document, to_document(facts), "input")
+    check_same(document, to_document(facts), "input")
     return facts
 
 
@@ -189,17 +190,3 @@ def _history(fields: Fields) -> History:
     only(fields, "highest")
     highest = fields.maybe("highest", lambda key: fields.text(key, limit=limits.MAX_VERSION_CHARS, pattern=SEMVER))
     return History(highest=highest)
-
-
-def _check_same(given: JsonValue, wanted: JsonValue, path: str) -> None:
-    """One document for any facts: what no field of ours holds, or would be written otherwise, is refused."""
-    if isinstance(given, Mapping) and isinstance(wanted, Mapping):
-        for key in given.keys() | wanted.keys():
-            if key not in wanted:
-                raise FormatError(f"{path}.{key} is not a known field, or says nothing", found=key)
-            _check_same(given[key], wanted[key], f"{path}.{key}")
-    elif isinstance(given, list | tuple) and isinstance(wanted, list | tuple) and len(given) == len(wanted):
-        for index, (one, other) in enumerate(zip(given, wanted, strict=True)):
-            _check_same(one, other, f"{path}[{index}]")
-    elif given != wanted or kind_of(given) != kind_of(wanted):
-        raise FormatError(f"{path} is not written as it must be", expected=str(wanted), found=str(given))
