@@ -55,6 +55,8 @@ hazard("layers of the base are replicated", "changes-base", layer_replication=[[
 hazard("biases of the base are trained", "changes-base", bias="all")
 hazard("a module of the base is replaced", "modules-to-save", modules_to_save=["lm_head"])
 hazard("a classification head is added by the task type alone", "modules-to-save", task_type="SEQ_CLS")
+hazard("a head for tokens is added by the task type alone", "modules-to-save", task_type="TOKEN_CLS")
+hazard("a head for answers is added by the task type alone", "modules-to-save", task_type="QUESTION_ANS")
 hazard("weights that the file does not set start random", "random-init", init_lora_weights=False)
 hazard("a regular expression chooses the modules", "regex-targets", target_modules=r".*\.(q|v)_proj")
 hazard("a regular expression that never ends chooses the modules", "regex-targets", target_modules=BOMB)
@@ -215,6 +217,7 @@ unfit(
     allowed="modules-to-save",
     modules_to_save=["lm_head"],
 )
+unfit("the task is one of models with an encoder", "not one of this model", task_type="SEQ_2_SEQ_LM")
 unfit("fewer modules are targeted, beside another adapter", MORE, setup=Beside, target_modules=["q_proj"])
 unfit(
     "more modules are targeted, beside another adapter",
