@@ -278,6 +278,17 @@ class TestCoverage:
         assert not found["class.allowed"].fully
         assert found["time.window"].asked_by is None
 
+    def test_each_kind_of_evidence_is_asked_for_in_its_own_line(self, policy: Path) -> None:
+        asked = """
+[[evidence]]
+predicate_type = "approval"
+signers = [{ issuer = "https://issuer.example", identity = "reviewer@example.com" }]
+"""
+        results = run(policy, case('["release.approved"]'), extra=asked)
+        found = {one.code: one.asked_by for one in coverage(Policy.load(policy), results)}
+        assert found["release.approved"] == "policy.toml:7 evidence[0]"
+        assert (found["behaviour.certified"], found["evidence.present"]) == (None, None)
+
     def test_a_document_that_is_none_covers_no_requirement(self, policy: Path) -> None:
         results = run(policy, case('["input.malformed"]', "change.document.now = 7"))
         assert [one.code for one in coverage(Policy.load(policy), results)] == ["input.malformed"]

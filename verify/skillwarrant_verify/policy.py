@@ -179,6 +179,7 @@ class Policy:
         python = parse_files(fields, "rules", "module", ".py")
         rego = parse_files(fields, "rego", "file", ".rego")
         rules = load_rules(read_all(python, files))
+        evidence = tuple(map(EvidenceRule.parse, tables(fields, "evidence")))
         policy = cls(
             name=fields.text("name", limit=128),
             revision=fields.integer("revision", least=1),
@@ -202,9 +203,9 @@ class Policy:
             limits=section(fields, "limits", AdapterLimits.parse) or AdapterLimits(),
             versions=section(fields, "versions", VersionRules.parse) or VersionRules(),
             revocations=section(fields, "revocations", Revocations.parse) or Revocations(),
-            evidence=tuple(map(EvidenceRule.parse, tables(fields, "evidence"))),
+            evidence=evidence,
             modes=Modes.parse(fields, rules),
-            asked=document.asked(rules),
+            asked=document.asked(rules, [rule.code for rule in evidence]),
             rules=rules,
             modules=rego_modules(read_all(rego, files)),
             opa=section(fields, "opa", opa_server),

@@ -5,7 +5,7 @@ TOML, or the same document as JSON where its name ends in .json, each read stric
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Self
@@ -65,15 +65,21 @@ class PolicyDocument:
         line = self.lines.get(path)
         return f"{self.name}{'' if line is None else f':{line}'} {shown_path(path)}"
 
-    def asked(self, own: Iterable[str] = ()) -> dict[str, str]:
+    def asked(self, own: Iterable[str] = (), evidence: Sequence[str] = ()) -> dict[str, str]:
         """The line that asks for each requirement, where one does; and for Rego and OPA, under these names.
 
         Args:
             own: codes of the policy's own rules.
+            evidence: the requirement that each item of `[[evidence]]` belongs to.
         """
         tables = {**dict.fromkeys(own, "rules"), "rego": "rego", "opa": "opa"}
         found = {name: place for name, key in tables.items() if (place := self.place((key,))) is not None}
+        for number, code in reversed([*enumerate(evidence)]):  # the first of its kind
+            if (place := self.place(("evidence", number))) is not None:
+                found[code] = place
         for code, known in CATALOGUE.items():
+            if known.asks == ("evidence",):
+                continue
             places = (self.place(tuple(key.split("."))) for key in known.asks)
             if (place := next(filter(None, places), None)) is not None:
                 found[code] = place
