@@ -210,7 +210,7 @@ def test_the_schema_has_every_field_that_is_written_and_no_other(predicate_type:
     documents = PREDICATES[predicate_type]
     seen: set[str] = set()
 
-    @settings(max_examples=60, database=None)
+    @settings(max_examples=150 if predicate_type == observation.PREDICATE_TYPE else 60, database=None)
     @given(documents)
     def collect(predicate: dict[str, Any]) -> None:
         seen.update(written(predicate, schema, schema))

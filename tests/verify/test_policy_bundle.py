@@ -146,6 +146,85 @@ def test_the_earlier_end_counts_and_the_later_beginning(team: Team) -> None:
     assert team.load().not_after == END
 
 
+# What a policy names
+
+RULES = b"""
+from pathlib import Path
+from skillwarrant_verify.rules import Facts, Finding, Policy, proves, yes
+
+Path({marker!r}).touch()
+
+@proves("acme.seen")
+def seen(policy: Policy, facts: Facts) -> Finding:
+    return yes("acme.seen", "it ran", "now")
+"""
+
+
+def with_rules(marker: Path, revision: int = 7) -> dict[str, bytes]:
+    """A policy whose own rules leave a trace when they are run, and which asks a Rego module too."""
+    rules = RULES.replace(b"{marker!r}", repr(str(marker)).encode())
+    rego = b'package skillwarrant.acme\n\ndeny contains "no" if input.context.environment == "nowhere"\n'
+    tables = (
+        f'[[rules]]\nmodule = "own/rules.py"\nsha256 = "{Digest.of(rules).hex}"\n'
+        f'[[rego]]\nfile = "rego/acme.rego"\nsha256 = "{Digest.of(rego).hex}"\n'
+    )
+    data = document(revision=revision) + tables.encode()
+    return {"policy.toml": data, "own/rules.py": rules, "rego/acme.rego": rego}
+
+
+def test_rules_and_rego_are_taken_from_the_verified_bytes(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything on disk is gone as soon as it has been read."""
+    team.publish(with_rules(tmp_path / "ran"))
+    real = PolicyFiles.read.__func__  # type: ignore[attr-defined]
+
+    def read_then_remove(cls: type[PolicyFiles], directory: Path) -> PolicyFiles:
+        found: PolicyFiles = real(cls, directory)
+        write(team.directory, {}, None)
+        return found
+
+    monkeypatch.setattr(PolicyFiles, "read", classmethod(read_then_remove))
+    decision = decide(team.load(), facts())
+    assert decision.outcome == "allow"
+    assert "acme.seen" in {finding.code for finding in decision.checked}
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("how", ["unsigned", "another", "tampered", "expired", "renamed", "gone back", "below"])
+def test_code_of_a_policy_that_is_refused_never_runs(team: Team, tmp_path: Path, how: str) -> None:
+    marker = tmp_path / "ran"
+    files = with_rules(marker, revision=6)
+    now, demand = NOW, dict[str, Any]()
+    if how == "gone back":
+        team.revision(7)
+        team.load()
+    elif how == "expired":
+        now = END
+    elif how == "renamed":
+        demand["name"] = "acme-staging"
+    elif how == "below":
+        demand["least_revision"] = 7
+    team.publish(files, identity=TEAM + "-evil" if how == "another" else TEAM)
+    if how == "unsigned":
+        write(team.directory, files, None)
+    elif how == "tampered":
+        (team.directory / "own" / "rules.py").write_bytes(files["own/rules.py"] + b"# more\n")
+    with pytest.raises((PolicyRefused, DigestMismatch)):
+        team.load(now, **demand)
+    assert not marker.exists()
+
+
+def test_a_module_of_another_digest_than_the_document_names_is_refused_though_it_is_signed(
+    team: Team, tmp_path: Path
+) -> None:
+    files = with_rules(tmp_path / "ran")
+    team.publish({**files, "own/rules.py": files["own/rules.py"] + b"# more\n"})
+    with pytest.raises(PolicyError, match="not the file that the policy names"):
+        team.load()
+    assert not (tmp_path / "ran").exists()
+
+
 # Another signer
 
 
