@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
-__all__ = ["KINDS", "Path", "broken", "get", "mutant", "paths"]
+__all__ = ["KINDS", "Path", "broken", "first", "get", "mutant", "paths"]
 
 Path = tuple[str | int, ...]
 
@@ -32,14 +32,64 @@ _TEXTS: Final = (
     *("x" * 513, "changes-base", "active-adapter: tone", "accelerate-hook: lm_head", "forward-hook: lm_head"),
     *("1.4.2", "1.4.0-rc.1", "1.4.0-rc.2", "1.4.0-beta", "1.5.0", "1.5.2", "1.5.3", "1.2.0", "1.10.0", "01.2.3"),
     *("0.20", "0.22.0", "0.23", "0.23.0rc1", "0.23.dev1", "0.22.0.post1", "0.21.2+local", "1!0.21", "v0.21", "2.6"),
-    *("2.6.0rc1", "0.021.2", "00.21.2", ">=0.21", "<=0.21.2", "==0.21.2", "!=0.21.2", ">0.21.2", "<0.21.2", ">=1,<0"),
-    *("development", "staging", "medical", "general", "us-east-1", "eu-central-1", "DORA", "LOHA", "MIT", "CC-BY-4.0"),
-    *("licensed", "unknown", "failed", "rounded", "exact", "uri", "email", "other", "files", "statement", "bnb-nf4"),
+    *(
+        "2.6.0rc1",
+        "0.021.2",
+        "00.21.2",
+        ">=0.21",
+        "<=0.21.2",
+        "==0.21.2",
+        "!=0.21.2",
+        ">0.21.2",
+        "<0.21.2",
+        ">=1,<0",
+    ),
+    *(
+        "development",
+        "staging",
+        "medical",
+        "general",
+        "us-east-1",
+        "eu-central-1",
+        "DORA",
+        "LOHA",
+        "MIT",
+        "CC-BY-4.0",
+    ),
+    *(
+        "licensed",
+        "unknown",
+        "failed",
+        "rounded",
+        "exact",
+        "uri",
+        "email",
+        "other",
+        "files",
+        "statement",
+        "bnb-nf4",
+    ),
     *("acme/billing-bot", "acme/payments-desk", "acme/shell-runner", "globex/style-x", "acme/support/x", "support"),
-    *("release@acme.example", "bob@acme.example", "https://gitlab.example/globex/x/../y", "https://accounts.example.com"),
-    *("https://gitlab.example/globex/a//b", "https://gitlab.example/globex/", "https://gitlab.example", "acme/base-13b"),
+    *(
+        "release@acme.example",
+        "bob@acme.example",
+        "https://gitlab.example/globex/x/../y",
+        "https://accounts.example.com",
+    ),
+    *(
+        "https://gitlab.example/globex/a//b",
+        "https://gitlab.example/globex/",
+        "https://gitlab.example",
+        "acme/base-13b",
+    ),
     *("https://idp.acme.example/board/.", "https://idp.acme.example/board/8", "spiffe://acme.example/serving/.."),
-    *("https://skillwarrant.dev/approval/v1", "https://slsa.dev/provenance/v1", "0" * 62 + "ff", "f" * 64, "F" * 64),
+    *(
+        "https://skillwarrant.dev/approval/v1",
+        "https://slsa.dev/provenance/v1",
+        "0" * 62 + "ff",
+        "f" * 64,
+        "F" * 64,
+    ),
 )
 
 
@@ -91,9 +141,9 @@ def _put(document: Any, path: Path, value: Any) -> Any:
     """A copy with another value at a path; what is not on the way there is shared."""
     if not path:
         return value
-    first, *rest = path
+    step, *rest = path
     changed = copy.copy(document)
-    changed[first] = _put(document[first], tuple(rest), value)
+    changed[step] = _put(document[step], tuple(rest), value)
     return changed
 
 
@@ -169,7 +219,9 @@ def _key(document: Any, path: Path, source: random.Random) -> Any:
     if not isinstance(inside, dict):
         return None
     name = str(key)
-    spelt = source.choice((name.upper(), name.lower(), f"{name}_", name.replace("s", "ſ"), _altered(name, source), "x"))
+    spelt = source.choice(
+        (name.upper(), name.lower(), f"{name}_", name.replace("s", "ſ"), _altered(name, source), "x")
+    )
     kept = {one: value for one, value in inside.items() if one != key} if source.random() < 0.5 else dict(inside)
     return _put(document, tuple(above), {**kept, spelt: inside[str(key)]})
 
