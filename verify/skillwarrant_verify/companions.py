@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from skillwarrant_verify.signature import Verified
 if TYPE_CHECKING:
     from skillwarrant_verify.base import Measurement
 
-__all__ = ["Register", "Resident", "Seal", "Skill", "wanted"]
+__all__ = ["Register", "Resident", "Seal", "Skill", "prompted", "wanted"]
 
 MERGED: Final = "(merged into the base)"
 
@@ -56,6 +56,10 @@ class Skill:
     adapter: AdapterSeen
     evidence: tuple[EvidenceSeen, ...] = ()
     weight: float | None = None
+
+    def weighing_one(self) -> Self:
+        """The same, with a weight that is no less than that of an adapter by itself."""
+        return self if self.weight is None or abs(self.weight) >= 1 else replace(self, weight=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +143,10 @@ class Register:
 
     def keep(self, model: Any) -> None:
         """From now on this is the model's register."""
+        base = base_of(model)
         with _GUARD:
-            _KEPT[base_of(model)] = self
+            _KEPT[base] = self
+            _AROUND[base] = weakref.ref(model)
 
     def adding(self, *residents: Resident) -> Self:
         """A register with these residents too."""
@@ -153,13 +159,21 @@ class Register:
         return replace(self, residents=MappingProxyType(left))
 
     def settled(self, measured: Measurement) -> Self:
-        """A register of the model as an operation leaves it: what `Gate.check` compares with later."""
+        """A register of the model as an operation leaves it: what `Gate.check` compares with later.
+
+        No policy judges buffers that no file holds, so on the same base those of its first operation stay.
+        """
         return replace(
             self,
             base=measured.fingerprint,
-            buffers=measured.buffers,
+            buffers=self.buffers if self.base == measured.fingerprint else measured.buffers,
             alterations=self.unexplained(measured.alterations),
         )
+
+    def describes(self, measured: Measurement) -> bool:
+        """Whether a model measures as the last operation of a gate left it, and has nothing new hung onto it."""
+        same = (measured.fingerprint, measured.buffers) == (self.base, self.buffers)
+        return same and set(self.unexplained(measured.alterations)) <= set(self.alterations)
 
     def unexplained(self, alterations: tuple[str, ...]) -> tuple[str, ...]:
         """Those alterations of a model that are more than a resident being active, as it should be."""
@@ -175,20 +189,32 @@ class Register:
         return tuple(sorted(names - self.residents.keys()))
 
     def companions(
-        self, names: AbstractSet[str], *, besides: AbstractSet[str] = frozenset()
+        self,
+        names: AbstractSet[str],
+        *,
+        active: Collection[str] = (),
+        besides: AbstractSet[str] = frozenset(),
     ) -> tuple[Companion, ...]:
         """Whatever is on a model, as composition rules see it.
 
-        A skill that went into a mixture counts there, with its weight, and not for its own adapter again.
+        A skill that went into a mixture counts there, with its weight, and not for its own adapter again; but where
+        that is active, it weighs no less than by itself.
 
         Args:
             names: of all adapters on it.
+            active: names of those that act now.
             besides: names of adapters that do not count.
         """
         present = [one for one in self.present(names) if one.adapter_name not in besides]
         inside = {skill.verified.bundle for one in present if one.mixed for skill in one.skills}
+        itself = {
+            skill.verified.bundle
+            for one in present
+            if one.adapter_name in active and not one.mixed
+            for skill in one.skills
+        }
         counted = [
-            (one.adapter_name, skill)
+            (one.adapter_name, skill.weighing_one() if skill.verified.bundle in itself else skill)
             for one in present
             for skill in one.skills
             if one.mixed or skill.verified.bundle not in inside
@@ -221,5 +247,19 @@ def wanted(model: Any, adapter_names: Sequence[str]) -> list[Resident]:
     return [residents[name] for name in adapter_names]
 
 
+def prompted(model: Any) -> Any | None:
+    """Another `PeftModel` around the same base, which a gate gave and which has a prompt of its own.
+
+    A prompt is no part of the base, where layers are looked for; whatever is put into the base acts behind it.
+    """
+    with _GUARD:
+        kept = _AROUND.get(base_of(model))
+    other = None if kept is None else kept()
+    if other is None or other is model or getattr(other, "base_model", None) is not base_of(other):
+        return None
+    return other
+
+
+_AROUND: Final[weakref.WeakKeyDictionary[Any, weakref.ref[Any]]] = weakref.WeakKeyDictionary()
 _KEPT: Final[weakref.WeakKeyDictionary[Any, Register]] = weakref.WeakKeyDictionary()
 _GUARD: Final = threading.Lock()

@@ -23,7 +23,7 @@ from skillwarrant_verify import base, signature
 from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.attestations import verify_evidence
 from skillwarrant_verify.charter import Charter
-from skillwarrant_verify.companions import Register, Resident, Skill
+from skillwarrant_verify.companions import Register, Resident, Skill, prompted
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.decide import Facts, decide
 from skillwarrant_verify.decision import Allowed
@@ -31,6 +31,7 @@ from skillwarrant_verify.facts import History
 from skillwarrant_verify.fetch import fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt, Candidate
 from skillwarrant_verify.peft_adapter import adapter_names, base_of
+from skillwarrant_verify.peft_changes import active_adapters
 from skillwarrant_verify.policy_place import refuse_same
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.stack import StackItem
@@ -80,7 +81,7 @@ def judge_newcomers(charter: Charter, attempt: Attempt, model: Any, items: Seque
     ]
     attempt.about = None
     before, register, present = _measured(charter, attempt, model)
-    company = register.companions(present)
+    company = register.companions(present, active=active_adapters(model))
     _check_bases(attempt.candidates, company)
     _decide(charter, attempt, company, before.fingerprint)
     allowed = _required(attempt.candidates)
@@ -102,7 +103,7 @@ def judge_residents(charter: Charter, attempt: Attempt, model: Any, residents: S
     names = frozenset(resident.adapter_name for resident in residents)
     # An adapter that changed its base was vouched for on the base as it was before.
     judged_on = residents[0].base if len(residents) == 1 and _is_after(residents[0], before) else before.fingerprint
-    _decide(charter, attempt, register.companions(present, besides=names), judged_on)
+    _decide(charter, attempt, register.companions(present, active=active_adapters(model), besides=names), judged_on)
     _required(attempt.candidates)
     return Judged(newcomers=(), before=before, register=register, names=present)
 
@@ -135,6 +136,13 @@ def _measured(charter: Charter, attempt: Attempt, model: Any) -> tuple[base.Meas
             expected="the PeftModel around it",
             found=type(model).__name__,
             fix="Pass the model that the gate gave when it put the first one on.",
+        )
+    if (other := prompted(model)) is not None and (others := register.present(adapter_names(other))):
+        raise UsageError(
+            "another PeftModel around this base has a prompt that would act together with what is loaded",
+            expected="the PeftModel that the gate gave",
+            found=f"{type(model).__name__}, and {', '.join(one.adapter_name for one in others)} elsewhere",
+            fix="Deactivate the prompt, or drop its PeftModel.",
         )
     for resident in residents:
         if (difference := resident.difference(model, charter.policy.measure)) is not None:

@@ -8,7 +8,7 @@ never without a record of what is on it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from skillwarrant_format.errors import AuditError, UsageError, WrongBase
 from skillwarrant_format.observation import Check
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["deactivate"]
 
 
+_CHANGED: Final = Check(
+    code="base.unchanged",
+    outcome="not-proved",
+    message="the base, or what is hung onto it, was not as a gate had left it",
+)
+
+
 def deactivate(charter: Charter, model: Any, adapter_name: str, context: Context | None) -> torch.nn.Module:
     """Take one adapter off. See `Gate.deactivate`."""
     with base.exclusive(model):
@@ -42,7 +49,8 @@ def deactivate(charter: Charter, model: Any, adapter_name: str, context: Context
         )
         before = base.measure(model, reuse=charter.policy.measure)
         attempt.base = before.fingerprint
-        attempt.measured = (_unchanged(resident, model, charter),)
+        known = register.describes(before)
+        attempt.measured = (_unchanged(resident, model, charter), *(() if known else (_CHANGED,)))
         names = adapter_names(model)
         undo = Undo(model=model, before=before, names=names)
         with undo.guard():
@@ -52,7 +60,9 @@ def deactivate(charter: Charter, model: Any, adapter_name: str, context: Context
             _check_base(resident, before, after)
             if after.fingerprint != before.fingerprint:
                 attempt.base_after = after.fingerprint
-            settled = register.without(adapter_name).settled(after)
+            settled = register.without(adapter_name)
+            if known:  # what somebody else has changed stays a finding
+                settled = settled.settled(after)
             _record(charter, attempt)
         settled.keep(left)
         return left  # type: ignore[no-any-return]

@@ -144,5 +144,14 @@ def check_weights(weights: Sequence[float | None], count: int) -> None:
     if len(weights) != count:
         raise UsageError("a mixture needs a weight for each adapter", expected=str(count), found=str(len(weights)))
     for weight in weights:
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise UsageError("a mixture needs a weight for each adapter", expected="a number", found=str(weight))
+        if not _is_number(weight):
+            found = type(weight).__name__ if isinstance(weight, int) else str(weight)  # its digits may be too many
+            raise UsageError("a mixture needs a weight for each adapter", expected="a number", found=found)
+
+
+def _is_number(weight: object) -> bool:
+    """Whether it is finite as a float, which an integer of many digits is not."""
+    try:
+        return not isinstance(weight, bool) and isinstance(weight, int | float) and math.isfinite(weight)
+    except OverflowError:
+        return False
