@@ -272,6 +272,12 @@ def test_every_code_has_a_meaning_and_only_those_are_used() -> None:
     assert all(source.count(f'"{code}"') >= 2 for code in RULES)
 
 
+def test_every_code_is_in_the_reference_with_its_meaning() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/policy-check.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{code}` | {meaning} |" for code, meaning in RULES.items()]
+
+
 NAMES = st.text("ab/*", min_size=1, max_size=6)
 
 
