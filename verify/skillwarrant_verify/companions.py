@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -56,10 +56,6 @@ class Skill:
     adapter: AdapterSeen
     evidence: tuple[EvidenceSeen, ...] = ()
     weight: float | None = None
-
-    def weighing_one(self) -> Self:
-        """The same, with a weight that is no less than that of an adapter by itself."""
-        return self if self.weight is None or abs(self.weight) >= 1 else replace(self, weight=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,32 +185,20 @@ class Register:
         return tuple(sorted(names - self.residents.keys()))
 
     def companions(
-        self,
-        names: AbstractSet[str],
-        *,
-        active: Collection[str] = (),
-        besides: AbstractSet[str] = frozenset(),
+        self, names: AbstractSet[str], *, besides: AbstractSet[str] = frozenset()
     ) -> tuple[Companion, ...]:
         """Whatever is on a model, as composition rules see it.
 
-        A skill that went into a mixture counts there, with its weight, and not for its own adapter again; but where
-        that is active, it weighs no less than by itself.
+        A skill that went into a mixture counts there, with its weight, and not for its own adapter again.
 
         Args:
             names: of all adapters on it.
-            active: names of those that act now.
             besides: names of adapters that do not count.
         """
         present = [one for one in self.present(names) if one.adapter_name not in besides]
         inside = {skill.verified.bundle for one in present if one.mixed for skill in one.skills}
-        itself = {
-            skill.verified.bundle
-            for one in present
-            if one.adapter_name in active and not one.mixed
-            for skill in one.skills
-        }
         counted = [
-            (one.adapter_name, skill.weighing_one() if skill.verified.bundle in itself else skill)
+            (one.adapter_name, skill)
             for one in present
             for skill in one.skills
             if one.mixed or skill.verified.bundle not in inside

@@ -31,7 +31,6 @@ from skillwarrant_verify.facts import History
 from skillwarrant_verify.fetch import fetch, manifest_bytes
 from skillwarrant_verify.observe import Attempt, Candidate
 from skillwarrant_verify.peft_adapter import adapter_names, base_of
-from skillwarrant_verify.peft_changes import active_adapters
 from skillwarrant_verify.policy_place import refuse_same
 from skillwarrant_verify.requires import installed_versions
 from skillwarrant_verify.stack import StackItem
@@ -81,7 +80,7 @@ def judge_newcomers(charter: Charter, attempt: Attempt, model: Any, items: Seque
     ]
     attempt.about = None
     before, register, present = _measured(charter, attempt, model)
-    company = register.companions(present, active=active_adapters(model))
+    company = register.companions(present)
     _check_bases(attempt.candidates, company)
     _decide(charter, attempt, company, before.fingerprint)
     allowed = _required(attempt.candidates)
@@ -103,7 +102,7 @@ def judge_residents(charter: Charter, attempt: Attempt, model: Any, residents: S
     names = frozenset(resident.adapter_name for resident in residents)
     # An adapter that changed its base was vouched for on the base as it was before.
     judged_on = residents[0].base if len(residents) == 1 and _is_after(residents[0], before) else before.fingerprint
-    _decide(charter, attempt, register.companions(present, active=active_adapters(model), besides=names), judged_on)
+    _decide(charter, attempt, register.companions(present, besides=names), judged_on)
     _required(attempt.candidates)
     return Judged(newcomers=(), before=before, register=register, names=present)
 

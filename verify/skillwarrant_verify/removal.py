@@ -105,8 +105,15 @@ def _taken_off(resident: Resident, model: Any, names: frozenset[str]) -> Any:
             expected="the others to be taken off first",
             found=", ".join(sorted(names - {resident.adapter_name})),
         )
+    way_back = vars(model).pop(WAY_BACK, None)
+    if way_back is None:
+        raise UsageError(
+            "this PeftModel does not know what the base was before the adapter changed it",
+            expected="the one that the gate gave",
+            fix="Pass that one, or load the base model anew.",
+        )
     bare = base_of(model)
-    vars(model).pop(WAY_BACK)()
+    way_back()
     return bare
 
 
