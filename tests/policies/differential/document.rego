@@ -128,6 +128,10 @@ else if {
 	is_number(value)
 	abs(value) <= numeric[type]
 } else if {
+	type == "number"
+	is_number(value)
+	abs(value) >= 1e21 # between the two, it is a whole number beyond what a double holds
+} else if {
 	is_number(value)
 	value >= counts[type]
 	value <= most

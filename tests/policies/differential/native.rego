@@ -7,8 +7,9 @@ import data.skillwarrant.document
 import data.skillwarrant.packages
 import data.skillwarrant.spelling
 
-deny contains {"code": "input.malformed", "msg": concat(" ", ["not as it must be:", concat(", ", document.wrong)])} if {
+deny contains {"code": "input.malformed", "msg": "not as it must be", "details": some_of_it} if {
 	count(document.wrong) > 0
+	some_of_it := array.slice(sort(document.wrong), 0, 5)
 }
 
 deny contains {"code": code, "msg": "not proved"} if {
@@ -31,7 +32,14 @@ signer := input.warrant.signer
 
 measured := input.base.fingerprint.digest.sha256
 
+# What may be absent is read by object.get: in OPA, `not f(input.x)` is no answer where input.x is not there.
 operator := object.get(input.context, "operator", {})
+
+region := object.get(input.context, "region", "")
+
+installed(name) := object.get(object.get(input, "versions", {}), name, "")
+
+over(key, limit) if object.get(input.adapter, key, 9007199254740991) > limit
 
 trusted contains publisher if {
 	some publisher in data.config.publishers
@@ -137,13 +145,13 @@ unproved contains "hazards.allowed" if {
 
 unproved contains "adapter.method" if not input.adapter.peftType in data.config.limits.methods
 
-unproved contains "adapter.rank" if not input.adapter.rank <= data.config.limits.max_rank
+unproved contains "adapter.rank" if over("rank", data.config.limits.max_rank)
 
-unproved contains "adapter.scaling" if not input.adapter.scaling <= data.config.limits.max_alpha_over_rank
+unproved contains "adapter.scaling" if over("scaling", data.config.limits.max_alpha_over_rank)
 
-unproved contains "adapter.parameters" if not input.adapter.parameters <= data.config.limits.max_parameters
+unproved contains "adapter.parameters" if over("parameters", data.config.limits.max_parameters)
 
-unproved contains "adapter.bytes" if not input.adapter.bytes <= data.config.limits.max_adapter_bytes
+unproved contains "adapter.bytes" if over("bytes", data.config.limits.max_adapter_bytes)
 
 unproved contains code if {
 	code := {"data.declared", "data.licences", "data.rights"}[_]
@@ -204,23 +212,23 @@ is_trusted_operator if {
 
 unproved contains "operator.allowed" if {
 	manifest.deployment.operators
-	not operator.name in manifest.deployment.operators
+	not object.get(operator, "name", "") in manifest.deployment.operators
 }
 
 unproved contains "environment.allowed" if not input.context.environment in data.config.environments
 
 unproved contains "environment.allowed" if not input.context.environment in manifest.deployment.environments
 
-unproved contains "region.allowed" if not input.context.region in data.config.regions
+unproved contains "region.allowed" if not region in data.config.regions
 
 unproved contains "region.allowed" if {
 	manifest.deployment.regions
-	not input.context.region in manifest.deployment.regions
+	not region in manifest.deployment.regions
 }
 
 unproved contains "prompt.allowed" if {
 	manifest.deployment.systemPrompts
-	not input.context.systemPrompt in manifest.deployment.systemPrompts
+	not object.get(input.context, "systemPrompt", {}) in manifest.deployment.systemPrompts
 }
 
 unproved contains "time.window" if input.now < manifest.deployment.notBefore
@@ -233,10 +241,10 @@ unproved contains "policy.in-force" if input.now >= data.config.not_after
 
 unproved contains "requires.met" if {
 	some name, range in manifest.requires
-	not packages.meets(input.versions[name], range)
+	not packages.meets(installed(name), range)
 }
 
 unproved contains "dependencies.met" if {
 	some name, range in data.config.dependencies
-	not packages.meets(input.versions[name], range)
+	not packages.meets(installed(name), range)
 }
