@@ -55,7 +55,8 @@ def test_the_example_denies_where_there_is_no_region() -> None:
 
 
 def test_the_fragments_deny_what_is_missing() -> None:
-    wrong, right = FRAGMENTS
+    wrong, right, otherwise_in_opa = FRAGMENTS
+    assert codes(judged(otherwise_in_opa, {"context": {}})) == ["rego.deny"]
     assert codes(judged(wrong, {"context": {}})) == ["rego.missing"]
     assert codes(judged(right, {"context": {}})) == ["rego.deny", "rego.deny"]
     for fragment in FRAGMENTS:
