@@ -169,6 +169,13 @@ class TestStrictness:
             (case(change='change.company = [{ skil = "x" }]'), "skil"),
             (case(change='change.data = [{ license = "x", rights = "y" }]'), "license"),
             (case(change="change.age_days = 1e300"), "age_days"),
+            (
+                case(
+                    change="change.now = 9999-12-31T23:59:59Z\n"
+                    'change.operator = { issuer = "https://a.b", audience = "c", subject = "d" }'
+                ),
+                "calendar",
+            ),
             (case(change='change.without = ["context.nothing"]'), "nothing"),
             (case(change="change.document = 7"), "document"),
             ('[[case]]\nname = "no expectation"\n', "deny"),

@@ -292,6 +292,10 @@ class TestOverlap:
         if covers_name(wide, narrow) and matches(narrow, name):
             assert matches(wide, name)
 
+    def test_long_patterns_are_compared_too(self) -> None:
+        assert names_meet("acme/" + "*a" * 250, "acme/" + "b*" * 250)
+        assert not names_meet("acme/" + "*a" * 250, "acme/" + "b" * 500)
+
     @pytest.mark.parametrize(
         ("wide", "narrow", "expected"),
         [
@@ -322,6 +326,7 @@ class TestOverlap:
             ("<0.1", False),
             (">=2!1.0", False),
             ("!=1", False),
+            ("==1.*.2", True),
         ],
     )
     def test_ranges(self, specifier: str, empty: bool) -> None:

@@ -7,7 +7,6 @@ the words, and `without` takes fields out. Format: docs/reference/policy-test.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -34,6 +33,7 @@ from skillwarrant_format.statement import Subject
 from skillwarrant_format.strict_json import JsonObject, JsonValue
 from skillwarrant_format.toml import only
 from skillwarrant_verify.adapter_seen import AdapterSeen
+from skillwarrant_verify.case_change import merged, taken_out
 from skillwarrant_verify.certificate import Signer
 from skillwarrant_verify.composition import Companion
 from skillwarrant_verify.context_seen import ContextSeen, OperatorSeen
@@ -66,12 +66,15 @@ def document_of(words: Fields) -> JsonObject:
             looked at: a document that is none is a case too.
     """
     only(words, *WORDS)
-    found: JsonValue = to_document(_facts(words))
+    try:
+        found: JsonValue = to_document(_facts(words))
+    except OverflowError:
+        raise FormatError(f"{words.path} has a time that no calendar has", found=words.text("now")) from None
     if "document" in words:
         words.object("document")  # raises for another type
-        found = _merged(found, words.value("document"))
+        found = merged(found, words.value("document"))
     for path in words.listed("without"):
-        found = _taken_out(found, path.split("."), words.at("without"))
+        found = taken_out(found, path.split("."), words.at("without"))
     return cast("JsonObject", found)
 
 
@@ -204,7 +207,7 @@ def _evidence(fields: Fields, skill: Skill, now: datetime) -> EvidenceSeen:
         plain |= {"suite": "suite 1", "result": "passed"}
     if "predicate" in fields:
         fields.object("predicate")
-    predicate = cast("JsonObject", _merged(plain, fields.maybe("predicate", fields.value) or {}))
+    predicate = cast("JsonObject", merged(plain, fields.maybe("predicate", fields.value) or {}))
     return EvidenceSeen(
         predicate_type=_SHORT.get(named, named),
         predicate=predicate,
@@ -243,18 +246,3 @@ def _tables(fields: Fields, key: str) -> list[Fields]:
 
 def _or(fields: Fields, key: str, plain: str) -> str:
     return fields.text(key) if key in fields else plain
-
-
-def _merged(plain: JsonValue, over: JsonValue) -> JsonValue:
-    """Objects are merged, field by field; anything else replaces what was there."""
-    if not isinstance(plain, Mapping) or not isinstance(over, Mapping):
-        return over
-    return {**plain, **{key: _merged(plain.get(key), value) for key, value in over.items()}}
-
-
-def _taken_out(value: JsonValue, path: list[str], where: str) -> JsonValue:
-    first, *rest = path
-    if not isinstance(value, Mapping) or first not in value:
-        raise FormatError(f"{where} names a field that is not there", found=first)
-    kept = {key: item for key, item in value.items() if key != first}
-    return {**kept, first: _taken_out(value[first], rest, where)} if rest else kept

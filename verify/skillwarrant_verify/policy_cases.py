@@ -16,6 +16,7 @@ from skillwarrant_format.errors import FormatError, Unavailable, UsageError
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.strict_json import JsonObject, JsonValue, loads_object
 from skillwarrant_format.toml import only, parse_toml
+from skillwarrant_verify.case_change import merged
 from skillwarrant_verify.case_input import document_of
 from skillwarrant_verify.policy_lines import key_lines
 
@@ -190,12 +191,6 @@ def _from_toml(data: bytes, file: Path) -> Iterator[Case]:
 def _changed(plain: JsonObject, change: JsonObject) -> JsonObject:
     """A case's words replace those of the good input; only its `document` is added to."""
     both = {**plain, **change}
-    if isinstance(one := plain.get("document"), dict) and isinstance(other := change.get("document"), dict):
-        both["document"] = _deep(one, other)
+    if "document" in plain and "document" in change:
+        both["document"] = merged(plain["document"], change["document"])
     return both
-
-
-def _deep(plain: JsonValue, over: JsonValue) -> JsonValue:
-    if not isinstance(plain, dict) or not isinstance(over, dict):
-        return over
-    return {**plain, **{key: _deep(plain.get(key), value) for key, value in over.items()}}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from skillwarrant_format.names import matches
 from skillwarrant_verify.certificate import Signer
 from skillwarrant_verify.identity import IdentityPattern
@@ -28,18 +26,20 @@ def covers_name(wide: str, narrow: str) -> bool:
 def names_meet(one: str, other: str) -> bool:
     """Whether there is a name that both patterns cover."""
 
-    @cache
-    def meet(at: int, there: int) -> bool:
-        if at == len(one) or there == len(other):
-            return set(one[at:]) | set(other[there:]) <= {"*"}
-        first, second = one[at], other[there]
-        if first == "*":
-            return meet(at + 1, there) or (second != "/" and meet(at, there + 1))
-        if second == "*":
-            return meet(at, there + 1) or (first != "/" and meet(at + 1, there))
-        return first == second and meet(at + 1, there + 1)
-
-    return meet(0, 0)
+    below = [set(other[there:]) <= {"*"} for there in range(len(other) + 1)]  # of nothing more in `one`
+    for first in reversed(one):
+        row = [first == "*" and below[-1]]
+        for there in range(len(other) - 1, -1, -1):
+            second = other[there]
+            if first == "*":
+                found = below[there] or (second != "/" and row[-1])
+            elif second == "*":
+                found = row[-1] or (first != "/" and below[there])
+            else:
+                found = first == second and below[there + 1]
+            row.append(found)
+        below = row[::-1]
+    return below[0]
 
 
 def range_is_empty(specifier: str) -> bool:
@@ -48,10 +48,13 @@ def range_is_empty(specifier: str) -> bool:
     What satisfies a range is made of intervals that begin at a version that it names, right above one, or at the
     lowest of all; so if none of these does, none does.
     """
-    from packaging.specifiers import SpecifierSet
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import InvalidVersion, Version
 
-    clauses = SpecifierSet(specifier)
+    try:
+        clauses = SpecifierSet(specifier)
+    except InvalidSpecifier:
+        return True  # and no rule will ever find one in it
     candidates = ["0.dev0"]
     for clause in clauses:
         named = clause.version.removesuffix(".*")
