@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from copy import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peft import LoraConfig, PromptTuningConfig
 
-from skillwarrant_format.errors import UsageError
-from skillwarrant_verify import LoadOptions
+from skillwarrant_format.errors import LoadMismatch, UsageError
+from skillwarrant_verify import Combination, LoadOptions, StackItem, load
 from skillwarrant_verify.loading import WAY_BACK
-from world import PRODUCTION, World, llama, observed
+from world import PRODUCTION, World, llama, observed, phases, save_lora
 
 PROMPT = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
 
@@ -93,3 +94,75 @@ def test_an_adapter_that_changed_its_base_is_taken_off_by_the_model_that_the_gat
         gate.deactivate(other, "first")
     gate.check(model).require()
     gate.deactivate(model, "first")
+
+
+def test_a_hook_that_is_hung_onto_the_base_between_decision_and_load_stops_the_load(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, real = llama(), load.load
+
+    def slow(model: Any, *given: Any, **options: Any) -> Any:
+        model.lm_head.register_forward_hook(lambda *_: None)
+        return real(model, *given, **options)
+
+    monkeypatch.setattr(load, "load", slow)
+    with pytest.raises(LoadMismatch, match="hung onto the model"):
+        world.gate(tmp_path).activate(model, world.adapter, context=PRODUCTION)
+    assert phases(tmp_path) == ["intent", "failed"]
+
+
+def test_an_adapter_that_comes_past_the_gate_during_a_load_stops_the_load(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = load.load
+
+    def beside(model: Any, *given: Any, **options: Any) -> Any:
+        loaded = real(model, *given, **options)
+        loaded.model.add_adapter("stowaway", LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+        return loaded
+
+    monkeypatch.setattr(load, "load", beside)
+    with pytest.raises(LoadMismatch, match="stowaway"):
+        world.gate(tmp_path).activate(llama(), world.adapter, context=PRODUCTION)
+
+
+def test_an_adapter_exchanged_by_hand_is_seen_though_somebody_keeps_its_weights(
+    world: World, tmp_path: Path
+) -> None:
+    gate = world.gate(tmp_path / "log", 'measure = "once-verified"')
+    model = gate.activate(llama(), world.adapter, context=PRODUCTION)
+    kept = [tensor for name, tensor in model.named_parameters() if "lora_" in name]  # an optimizer does
+    save_lora(tmp_path / "other", seed=9)
+    model.add_adapter("spare", model.peft_config["default"])
+    model.set_adapter("spare")
+    model.delete_adapter("default")
+    model.load_adapter(str(tmp_path / "other"), "default")
+    model.delete_adapter("spare")
+    with pytest.raises(LoadMismatch):
+        gate.activate(
+            model, world.signed("second", seed=5), context=PRODUCTION, options=LoadOptions(adapter_name="b")
+        )
+    assert kept
+
+
+@pytest.mark.parametrize("name", [5, None, b"x", ["x"]])
+def test_a_name_that_is_no_string_is_a_misuse_in_our_words(name: Any) -> None:
+    with pytest.raises(UsageError, match="needs a name"):
+        LoadOptions(adapter_name=name)
+    with pytest.raises(UsageError, match="needs a name"):
+        StackItem(adapter="somewhere", adapter_name=name)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"svd_rank": -1},
+        {"svd_rank": 10**12},
+        {"svd_clamp": 2.0},
+        {"svd_driver": "x"},
+        {"majority_sign_method": "x"},
+    ],
+)
+def test_an_option_of_mixing_that_means_nothing_is_refused(option: Any) -> None:
+    with pytest.raises(UsageError):
+        Combination(adapter_name="mix", **option)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from skillwarrant_audit.recorder import Recorder
 from skillwarrant_verify import base, trust
@@ -32,7 +32,7 @@ from skillwarrant_verify.policy_source import PolicyGiven, source_of
 from skillwarrant_verify.policy_verify import SignedPolicy
 from skillwarrant_verify.recheck import CheckReport, check
 from skillwarrant_verify.removal import deactivate
-from skillwarrant_verify.stack import Combination, CombinationType, LoadOptions, StackItem
+from skillwarrant_verify.stack import Combination, CombinationType, LoadOptions, SignMethod, StackItem, SvdDriver
 from skillwarrant_verify.stacking import Stack
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def verify_and_load(
         autocast_adapter_dtype=autocast_adapter_dtype,
         low_cpu_mem_usage=low_cpu_mem_usage,
     )
-    return gate.activate(
-        model, adapter, context=context, manifest=manifest, evidence=evidence, options=options
-    )
+    return gate.activate(model, adapter, context=context, manifest=manifest, evidence=evidence, options=options)
 
 
 def _policy_of(policy: PolicyGiven | str | os.PathLike[str], adapter: AdapterSource) -> PolicyGiven:
@@ -228,9 +226,9 @@ class Gate:
         svd_rank: int | None = None,
         svd_clamp: float | None = None,
         svd_full_matrices: bool = True,
-        svd_driver: str | None = None,
+        svd_driver: SvdDriver | None = None,
         density: float | None = None,
-        majority_sign_method: Literal["total", "frequency"] = "total",
+        majority_sign_method: SignMethod = "total",
     ) -> PeftModel:
         """PEFT's `add_weighted_adapter`, of adapters that a gate put on: judged again, with these weights.
 

@@ -133,7 +133,8 @@ def load(
                 _check_casts(placed)
             if not is_trainable:
                 placed.model.eval()
-            seal = AdapterSeal.of(adapter_name, placed.live, {key: weights.digests[key] for key in placed.exact})
+            known = {key: weights.digests[key] for key in placed.exact}
+            seal = AdapterSeal.of(placed.model, adapter_name, placed.live, known)
             changed_base = journal.keep_changed() | _replaced(base, placed.model)
         except BaseException:
             journal.restore()

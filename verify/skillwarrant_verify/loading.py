@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import WrongBase
+from skillwarrant_format.errors import LoadMismatch, WrongBase
 from skillwarrant_verify import base, load
 from skillwarrant_verify.charter import Charter
 from skillwarrant_verify.companions import Resident
 from skillwarrant_verify.judge import Judged, Newcomer
 from skillwarrant_verify.observe import Attempt
 from skillwarrant_verify.passage import passage
+from skillwarrant_verify.peft_adapter import adapter_names
 from skillwarrant_verify.stack import LoadOptions
 from skillwarrant_verify.undo import Undo, same
 
@@ -84,6 +85,8 @@ def put_on(
         if arrange is not None:
             residents = arrange(model, residents)
         after = base.measure(model, reuse=charter.policy.measure)
+        _check_alone(model, judged, residents)
+        _check_unaltered(charter, judged.before, after)
         if not same(judged.before, after):
             _check_says_so(judged.before, after, loaded)
             attempt.base_after = after.fingerprint
@@ -108,6 +111,32 @@ def _load(charter: Charter, newcomer: Newcomer, model: Any, options: LoadOptions
             low_cpu_mem_usage=options.low_cpu_mem_usage,
             signed=newcomer.skill.verified.manifest.adapter.tensors_digest,
             allow_non_finite="non-finite" in charter.policy.allow_hazards,
+        )
+
+
+def _check_alone(model: Any, judged: Judged, residents: list[Resident]) -> None:
+    """What was judged is what is there: nobody put another adapter on meanwhile, or took one off."""
+    expected = judged.names | {resident.adapter_name for resident in residents}
+    if (found := adapter_names(model)) != expected:
+        raise LoadMismatch(
+            "adapters came onto the model, or went, while this was loaded",
+            expected=", ".join(sorted(expected)),
+            found=", ".join(sorted(found)) or "none",
+            fix="Let one thread at a time change a model's adapters, through the gate.",
+        )
+
+
+def _check_unaltered(charter: Charter, before: base.Measurement, after: base.Measurement) -> None:
+    """Nothing was hung onto the base since it was judged, but what the policy lets be there anyway."""
+    allowed = {*charter.policy.allow_alterations, "active-adapter"}  # whose the adapters are, was looked at
+    new = sorted(set(after.alterations) - set(before.alterations))
+    if found := [one for one in new if one.partition(":")[0] not in allowed]:
+        raise LoadMismatch(
+            "something that changes answers was hung onto the model while the adapter was loaded",
+            expected="what was there when it was judged",
+            found=", ".join(found[:3]),
+            fix="If the adapter's own method does this and it is meant, name the kind in the policy's"
+            " allow_alterations.",
         )
 
 

@@ -124,7 +124,7 @@ def mixed(
         adapter_name=combine.adapter_name,
         activation=attempt.activation,
         skills=tuple(skill for one in residents for skill in one.mixed_in(weights[one.adapter_name])),
-        seal=AdapterSeal.of(combine.adapter_name, live, {}),
+        seal=AdapterSeal.of(model, combine.adapter_name, live, {}),
         context=attempt.context,
         base=residents[0].base,
         base_after=residents[0].base_after,

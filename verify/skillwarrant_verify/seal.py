@@ -10,7 +10,7 @@ it answers), it finds them changed.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Self
@@ -22,6 +22,7 @@ from torch import nn
 from skillwarrant_format.errors import LoadMismatch
 from skillwarrant_format.fingerprint import TensorDigest
 from skillwarrant_verify.attach import translated
+from skillwarrant_verify.modules import all_modules
 from skillwarrant_verify.peft_tensors import adapter_state
 from skillwarrant_verify.weights import digests_of
 
@@ -38,10 +39,16 @@ class AdapterSeal:
 
     adapter_name: str
     tensors: Mapping[str, TensorDigest]
-    _watched: tuple[tuple[weakref.ref[torch.Tensor], int, int], ...] = field(repr=False, compare=False)
+    _watched: tuple[_Watched, ...] = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, adapter_name: str, live: Mapping[str, torch.Tensor], known: Mapping[str, TensorDigest]) -> Self:
+    def of(
+        cls,
+        model: nn.Module,
+        adapter_name: str,
+        live: Mapping[str, torch.Tensor],
+        known: Mapping[str, TensorDigest],
+    ) -> Self:
         """Seal what is there.
 
         Args:
@@ -52,20 +59,16 @@ class AdapterSeal:
         return cls(
             adapter_name=adapter_name,
             tensors=MappingProxyType({name: known[name] if name in known else fresh[name] for name in live}),
-            _watched=tuple((weakref.ref(one), one._version, one.data_ptr()) for one in live.values()),
+            _watched=tuple(_watch(model, live.values())),
         )
 
     def still_holds(self, model: nn.Module) -> bool:
-        """Whether, without reading them, the tensors are the same objects in the same place, to which torch counted
-        no write. It does not see writes through `.data`, nor whether each tensor is still in its layer. A no may be
-        wrong: `check` tells."""
+        """Whether, without reading them, the tensors are the same objects in the same place of the same modules, to
+        which torch counted no write. It does not see writes through `.data`. A no may be wrong: `check` tells."""
         return (
             isinstance(model, PeftModel)
             and self.adapter_name in model.peft_config
-            and all(
-                (tensor := kept()) is not None and (tensor._version, tensor.data_ptr()) == (version, address)
-                for kept, version, address in self._watched
-            )
+            and all(watched.holds() for watched in self._watched)
         )
 
     def check(self, model: nn.Module) -> str | None:
@@ -88,6 +91,42 @@ class AdapterSeal:
             if now[name] != before:
                 return _difference(self.adapter_name, before, now[name])
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A tensor and the module that holds it. Both weakly: who keeps the tensor of an adapter that is gone, an
+    optimizer say, does not keep its module."""
+
+    tensor: weakref.ref[torch.Tensor]
+    version: int
+    address: int
+    owner: weakref.ref[nn.Module] | None
+    name: str
+
+    def holds(self) -> bool:
+        tensor = self.tensor()
+        if tensor is None or (tensor._version, tensor.data_ptr()) != (self.version, self.address):
+            return False
+        if self.owner is None:  # computed, and held by no module
+            return True
+        owner = self.owner()
+        return owner is not None and (
+            owner._parameters.get(self.name) is tensor or owner._buffers.get(self.name) is tensor
+        )
+
+
+def _watch(model: nn.Module, live: Iterable[torch.Tensor]) -> Iterator[_Watched]:
+    places = {
+        id(tensor): (weakref.ref(module), name)
+        for module in all_modules(model)
+        for held in (module._parameters, module._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    }
+    for tensor in live:
+        owner, name = places.get(id(tensor), (None, ""))
+        yield _Watched(weakref.ref(tensor), tensor._version, tensor.data_ptr(), owner, name)
 
 
 def _difference(adapter_name: str, before: TensorDigest, now: TensorDigest) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from skillwarrant_format.errors import UsageError
 from skillwarrant_format.strict_json import JsonObject
@@ -18,7 +18,9 @@ __all__ = [
     "Combination",
     "CombinationType",
     "LoadOptions",
+    "SignMethod",
     "StackItem",
+    "SvdDriver",
     "check_items",
     "check_names",
     "check_weights",
@@ -38,6 +40,11 @@ CombinationType = Literal[
     "magnitude_prune_svd",
 ]
 
+SignMethod = Literal["total", "frequency"]
+SvdDriver = Literal["gesvd", "gesvda", "gesvdj"]
+"""`torch.linalg.svd`'s drivers."""
+_MAX_RANK: Final = 65_537
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
@@ -52,6 +59,9 @@ class LoadOptions:
     torch_device: str | None = None
     autocast_adapter_dtype: bool = True
     low_cpu_mem_usage: bool = False
+
+    def __post_init__(self) -> None:
+        _check_name(self.adapter_name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,9 @@ class StackItem:
     weight: float | None = None
     evidence: Sequence[BundleSource] = ()
 
+    def __post_init__(self) -> None:
+        _check_name(self.adapter_name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combination:
@@ -85,7 +98,7 @@ class Combination:
         majority_sign_method: for `ties`.
 
     Raises:
-        UsageError: no such type, or a density that is none.
+        UsageError: no such type, or an option out of its range.
     """
 
     adapter_name: str
@@ -93,16 +106,23 @@ class Combination:
     svd_rank: int | None = None
     svd_clamp: float | None = None
     svd_full_matrices: bool = True
-    svd_driver: str | None = None
+    svd_driver: SvdDriver | None = None
     density: float | None = None
-    majority_sign_method: Literal["total", "frequency"] = "total"
+    majority_sign_method: SignMethod = "total"
 
     def __post_init__(self) -> None:
-        if self.combination_type not in get_args(CombinationType):
-            expected = " or ".join(get_args(CombinationType))
-            raise UsageError("no such combination", expected=expected, found=str(self.combination_type))
-        if self.density is not None and not 0 <= self.density <= 1:
-            raise UsageError("the density is out of range", expected="0 to 1", found=str(self.density))
+        _check_name(self.adapter_name)
+        _check_one_of("combination_type", self.combination_type, get_args(CombinationType))
+        _check_one_of("majority_sign_method", self.majority_sign_method, get_args(SignMethod))
+        _check_one_of("svd_driver", self.svd_driver, (None, *get_args(SvdDriver)))
+        if self.svd_rank is not None and (
+            isinstance(self.svd_rank, bool) or self.svd_rank not in range(1, _MAX_RANK)
+        ):
+            raise UsageError("svd_rank is out of range", expected=f"1 to {_MAX_RANK - 1}", found=str(self.svd_rank))
+        for name in ("density", "svd_clamp"):
+            found = getattr(self, name)
+            if found is not None and not (_is_number(found) and 0 <= found <= 1):
+                raise UsageError(f"the {name} is out of range", expected="0 to 1", found=str(found))
 
     def options(self) -> JsonObject:
         """PEFT's keywords, those that say something else than PEFT's default; and the type, always."""
@@ -147,6 +167,16 @@ def check_weights(weights: Sequence[float | None], count: int) -> None:
         if not _is_number(weight):
             found = type(weight).__name__ if isinstance(weight, int) else str(weight)  # its digits may be too many
             raise UsageError("a mixture needs a weight for each adapter", expected="a number", found=found)
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise UsageError("an adapter needs a name", expected="a string", found=type(name).__name__)
+
+
+def _check_one_of(what: str, found: object, allowed: Sequence[object]) -> None:
+    if found not in allowed:
+        raise UsageError(f"no such {what}", expected=" or ".join(map(str, allowed)), found=str(found))
 
 
 def _is_number(weight: object) -> bool:
