@@ -56,6 +56,11 @@ def matches(pattern: str, name: str) -> bool:
     most len(pattern) * len(name) steps: patterns come from manifests too, and a regular expression with twenty
     stars in it would hold the reader for years.
     """
+    head, star, _ = pattern.partition("*")
+    if not star:
+        return pattern == name
+    if not name.startswith(head):
+        return False
     wanted, found = pattern.split("/"), name.split("/")
     return len(wanted) == len(found) and all(map(_covers, wanted, found))
 

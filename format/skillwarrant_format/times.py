@@ -37,4 +37,6 @@ def format_time(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise UsageError("a time has no time zone", expected="an aware datetime", found=moment.isoformat())
-    return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat()[:19] + "Z"

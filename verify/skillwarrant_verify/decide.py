@@ -50,7 +50,7 @@ def decide(policy: Policy, facts: Facts) -> Decision:
         A decision; call `require()` on it.
     """
     checked = (
-        *(_run(code, policy, facts) for code in CATALOGUE),
+        *_ours(policy, facts),
         *(_judged(run_rule(code, rule, policy, facts), code, policy, facts) for code, rule in policy.rules.items()),
         *rego_findings(policy, facts),
     )
@@ -87,16 +87,22 @@ def decide_document(policy: Policy, document: JsonValue) -> Decision:
     return decide(policy, facts)
 
 
-def _run(code: str, policy: Policy, facts: Facts) -> Finding:
-    rule = RULES.get(code)
-    finding = None if rule is None else rule(policy, facts)
-    if finding is None or finding.code != code:
-        finding = Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code)
-    return _judged(finding, code, policy, facts)
+def _ours(policy: Policy, facts: Facts) -> list[Finding]:
+    """Of every requirement of the catalogue. What our rules return was made for this decision, and is filled in."""
+    lenient, asked, found = policy.modes.lenient, policy.asked, []
+    for code in CATALOGUE:
+        rule = RULES.get(code)
+        finding = None if rule is None else rule(policy, facts)
+        if finding is None or finding.code != code:
+            finding = Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code)
+        if lenient or code in asked:
+            finding.fill_in(policy.severity(code, facts.now) if lenient else "deny", asked.get(code))
+        found.append(finding)
+    return found
 
 
 def _judged(finding: Finding, code: str, policy: Policy, facts: Facts) -> Finding:
-    """With what the policy says of this requirement, whatever a rule says of itself."""
+    """With what the policy says of its own requirement, whatever the rule says of itself."""
     severity, asked_by = policy.severity(code, facts.now), policy.asked_by(code)
     if (finding.severity, finding.asked_by) == (severity, asked_by):
         return finding

@@ -74,7 +74,7 @@ class IdentityPattern:
 
     def matches(self, signer: Named) -> bool:
         """Whether this is the signer that is meant: same issuer, same kind of name, and the name itself."""
-        return signer.issuer == self.issuer and signer.kind == self.kind and _covers(self.identity, signer.identity)
+        return signer.issuer == self.issuer and _covers(self.identity, signer.identity) and signer.kind == self.kind
 
     def __str__(self) -> str:
         return f"{self.identity} ({self.issuer})"
@@ -88,8 +88,11 @@ def kind_of_name(name: str) -> Kind:
 
 
 def _covers(pattern: str, identity: str) -> bool:
-    if "*" not in pattern:
+    head, star, _ = pattern.partition("*")
+    if not star:
         return identity == pattern
+    if not identity.startswith(head):
+        return False
     wanted, found = pattern.split("/"), identity.split("/")
     if wanted[-1] == "**":
         wanted, rest = wanted[:-1], found[len(wanted) - 1 :]

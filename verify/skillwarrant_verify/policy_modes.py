@@ -84,6 +84,11 @@ class Modes:
             raise FormatError(f"{tables.path} says nothing", expected='a table like [requirements."manifest.age"]')
         return cls(all=Mode.parse(fields) or Mode(), each=MappingProxyType(found))
 
+    @property
+    def lenient(self) -> bool:
+        """Whether anything is only a warning, at any time."""
+        return bool(self.each) or self.all.severity == "warn" or self.all.effective_on is not None
+
     def severity(self, code: str, now: datetime) -> Severity:
         """Of a requirement, or of what a Rego rule says."""
         known = CATALOGUE.get(code)
