@@ -119,7 +119,7 @@ def grown(bench: Bench, count: int) -> list[Figure]:
         numbers = range(start, min(start + PART, count))
         mine.append(_each(bench.ours, numbers))
         memory.append(resident())
-        other.append(_each(bench.theirs, numbers))
+        other.append(_each(bench.theirs, numbers[:20]))
     print("ms a swap, by hundreds: ", " ".join(f"{value:.0f}" for value in mine))
     print("resident MB, by hundreds:", " ".join(f"{value / 1e6:.0f}" for value in memory))
     peft, first = "PEFT's load_adapter and delete_adapter", "after the first hundred"
