@@ -44,15 +44,21 @@ def ours() -> Asked:
 
 @cache
 def opa() -> Asked:
-    from opa_bindings import OpaEngine  # type: ignore[import-not-found]
+    from opa_bindings import OpaEngine, OpaError  # type: ignore[import-not-found]
 
     engine = OpaEngine()
     for name, text in rego_files().items():
         engine.add_policy(name, text.decode())
     engine.add_data(json.loads(json.dumps(policy().document)), path="config")
-    return lambda given: frozenset(
-        denial["code"] for denial in engine.eval_document("skillwarrant.deny", json.loads(json.dumps(given)))
-    )
+
+    def codes(given: Any) -> frozenset[str]:
+        try:
+            denials = engine.eval_document("skillwarrant.deny", given)
+        except OpaError as error:
+            return frozenset({f"opa.{error.code}"})
+        return frozenset(denial["code"] for denial in denials)
+
+    return codes
 
 
 def piece(task: tuple[str, int, bool]) -> dict[str, Any]:

@@ -50,9 +50,11 @@ manifests := array.concat([input.manifest], [one.manifest | some one in input.co
 
 fingerprints(model) := array.concat([model.fingerprint], [cast.fingerprint | some cast in object.get(model, "casts", [])])
 
-operator := object.get(input.context, "operator", null)
+default operator := null
 
-is_redacted if object.get(input.context, "redacted", false)
+operator := input.context.operator
+
+is_redacted if input.context.redacted
 
 operator_is_good if operator == null
 
@@ -111,6 +113,7 @@ else if {
 		fits(maps[path].names, name)
 	}
 } else if {
+	contains(path, "/")
 	above := regex.replace(path, `/[^/]*$`, "")
 	fits(maps[above].values, value)
 }

@@ -32,10 +32,14 @@ signer := input.warrant.signer
 
 measured := input.base.fingerprint.digest.sha256
 
-# What may be absent is read by object.get: in OPA, `not f(input.x)` is no answer where input.x is not there.
-operator := object.get(input.context, "operator", {})
+# What may be absent has a default here: in OPA, `not f(input.x)` is no answer where input.x is not there.
+default operator := {}
 
-region := object.get(input.context, "region", "")
+operator := input.context.operator
+
+default region := ""
+
+region := input.context.region
 
 installed(name) := object.get(object.get(input, "versions", {}), name, "")
 
