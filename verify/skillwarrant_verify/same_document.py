@@ -12,40 +12,80 @@ from typing import Final
 
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError
-from skillwarrant_format.strict_json import JsonValue, kind_of
+from skillwarrant_format.strict_json import JsonObject, JsonValue, kind_of
 
 __all__ = ["check_same"]
 
 _PLAIN: Final = frozenset({bool, float, int, str, type(None)})
 
 
-def check_same(given: JsonValue, wanted: JsonValue, path: str, depth: int = 0) -> None:
+class _DifferenceError(Exception):
+    """What is wrong, without its place: `steps` to it, from the inside out. Most places are never named."""
+
+    def __init__(self, what: str, *, expected: str | None = None, found: str | None = None) -> None:
+        super().__init__(what)
+        self.expected, self.found = expected, found
+        self.steps: list[str] = []
+
+
+def check_same(given: JsonValue, wanted: JsonValue, path: str) -> None:
     """Compare what is given with what would be written.
 
     Args:
         path: of both, for messages.
-        depth: of both in their document.
 
     Raises:
-        FormatError: naming the first place where they differ, or that no JSON of ours can hold.
+        FormatError: naming a place where they differ, or that no JSON of ours can hold.
     """
-    if depth >= limits.MAX_JSON_DEPTH and isinstance(given, Mapping | list | tuple):
-        raise FormatError(f"{path} is nested too deeply", expected=f"at most {limits.MAX_JSON_DEPTH} levels")
-    if isinstance(given, Mapping) and isinstance(wanted, Mapping):
-        for key in given.keys() | wanted.keys():
-            if key not in wanted or not isinstance(key, str):
-                raise FormatError(f"{path}.{key} is not a known field, or says nothing", found=str(key))
-            _check_text(key, path)
-            check_same(given[key], wanted[key], f"{path}.{key}", depth + 1)
+    try:
+        _compare(given, wanted, 0)
+    except _DifferenceError as error:
+        place = path + "".join(reversed(error.steps))
+        raise FormatError(f"{place} {error}", expected=error.expected, found=error.found) from None
+
+
+def _compare(given: JsonValue, wanted: JsonValue, depth: int) -> None:
+    if type(given) is str and given == wanted:
+        _check_text(given)
+    elif isinstance(given, Mapping) and isinstance(wanted, Mapping):
+        _check_depth(depth)
+        _compare_objects(given, wanted, depth)
     elif isinstance(given, list | tuple) and isinstance(wanted, list | tuple) and len(given) == len(wanted):
+        _check_depth(depth)
         for index, (one, other) in enumerate(zip(given, wanted, strict=True)):
-            check_same(one, other, f"{path}[{index}]", depth + 1)
+            try:
+                _compare(one, other, depth + 1)
+            except _DifferenceError as error:
+                error.steps.append(f"[{index}]")
+                raise
     elif given != wanted or type(given) not in _PLAIN or kind_of(given) != kind_of(wanted):
-        raise FormatError(f"{path} is not written as it must be", expected=str(wanted), found=str(given))
-    elif isinstance(given, str):
-        _check_text(given, path)
+        raise _DifferenceError("is not written as it must be", expected=str(wanted), found=str(given))
     elif isinstance(given, int | float) and not _is_number(given):
-        raise FormatError(f"{path} is no number that JSON can hold", found=str(given))
+        raise _DifferenceError("is no number that JSON can hold", found=str(given))
+
+
+def _compare_objects(given: JsonObject, wanted: JsonObject, depth: int) -> None:
+    for key in given.keys() ^ wanted.keys():
+        what = "is missing" if key in wanted else "is not a known field, or says nothing"
+        raise _at(f".{key}", _DifferenceError(what, found=str(key)))
+    for key, value in given.items():
+        if type(key) is not str:
+            raise _at(f".{key}", _DifferenceError("is not a known field, or says nothing", found=str(key)))
+        try:
+            _check_text(key)
+            _compare(value, wanted[key], depth + 1)
+        except _DifferenceError as error:
+            raise _at(f".{key}", error) from None
+
+
+def _at(step: str, error: _DifferenceError) -> _DifferenceError:
+    error.steps.append(step)
+    return error
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= limits.MAX_JSON_DEPTH:
+        raise _DifferenceError("is nested too deeply", expected=f"at most {limits.MAX_JSON_DEPTH} levels")
 
 
 def _is_number(given: float) -> bool:
@@ -54,11 +94,12 @@ def _is_number(given: float) -> bool:
     return math.isfinite(given) and not (given.is_integer() and limits.MAX_JSON_INTEGER < abs(given) < 1e21)
 
 
-def _check_text(text: str, path: str) -> None:
-    if not text.isascii() or "\x00" in text:
-        try:
-            clean = "\x00" not in text and text.encode() is not None
-        except UnicodeEncodeError:
-            clean = False
-        if not clean:
-            raise FormatError(f"{path} holds a NUL character or a lone surrogate")
+def _check_text(text: str) -> None:
+    if text.isascii() and "\x00" not in text:
+        return
+    try:
+        clean = "\x00" not in text and text.encode() is not None
+    except UnicodeEncodeError:
+        clean = False
+    if not clean:
+        raise _DifferenceError("holds a NUL character or a lone surrogate")
