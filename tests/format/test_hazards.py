@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from peft_cases import BIASED, CASES, Case
+
 from skillwarrant_format.adapter_config import AdapterConfig
 
 peft = pytest.importorskip("peft", reason="needs the extra `load`")
