@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.harness import ROOT
 
-ALL = ("start", "verify", "fingerprint", "load", "gate", "swap", "growth")
+ALL = ("start", "verify", "fingerprint", "load", "gate", "swap", "growth", "policy")
 
 
 def main() -> int:
