@@ -320,7 +320,7 @@ def test_values_that_look_alike_are_not_the_same(rule: str, same: JsonValue) -> 
         object(),
         {1, 2},
     ],
-    ids=repr,
+    ids=lambda value: "object" if type(value) is object else repr(value)[:40],
 )
 @pytest.mark.parametrize("place", ["document", "config"])
 def test_what_json_cannot_say_is_refused_before_the_engine(place: str, value: Any) -> None:
