@@ -93,7 +93,8 @@ def _covers(pattern: str, identity: str) -> bool:
         return identity == pattern
     if not identity.startswith(head):
         return False
-    wanted, found = pattern.split("/"), identity.split("/")
+    same = head.rfind("/") + 1  # whole segments before the first wildcard
+    wanted, found = pattern[same:].split("/"), identity[same:].split("/")
     if wanted[-1] == "**":
         wanted, rest = wanted[:-1], found[len(wanted) - 1 :]
         found = found[: len(wanted)]
