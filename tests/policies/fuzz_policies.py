@@ -3,8 +3,8 @@
     python tests/policies/fuzz_policies.py OUT --mutants 100000 --seed 1 [--processes N] [--opa]
 
 In pieces of 1,000 mutants, each with a seed of its own and a line of OUT when it is done; what is in OUT already is
-not done again. Then every fact of the input is taken out, retyped and emptied. `--opa` asks OPA instead of the pinned
-engine, through opa-golib-python-bindings, which need not be there for anything else.
+not done again. Then every fact of the input is taken out, retyped and emptied. `--opa` asks OPA instead of the
+pinned engine, through opa-golib-python-bindings, which need not be there for anything else.
 """
 
 from __future__ import annotations

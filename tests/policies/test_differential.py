@@ -18,8 +18,8 @@ from skillwarrant_verify.rego import RegoModules
 MUTANTS = 500
 SEED = 20261122
 
-# What a document may be without and still be allowed: what restricts (the publisher's own limits), what only describes,
-# and one of several that would do. A closed list: whatever else the document has is required. # is any place in a list.
+# What a document may be without and still be allowed: what restricts (the publisher's own limits), what only
+# describes, and one of several that would do. A closed list: whatever else it has is required. # is any place.
 MAY_BE_ABSENT = frozenset(
     {
         *("manifest/adapter/alpha", "manifest/adapter/peftVersion", "manifest/adapter/rank"),
@@ -47,7 +47,7 @@ MAY_BE_EMPTY = frozenset(
         "evidence/3/predicate",
     }
 )
-# What an identity provider, and a tool of somebody else's, may write as they like: provenance is asked for by its type.
+# What an identity provider, and a tool of somebody else's, write as they like: provenance is asked for by its type.
 ANYTHING = ("context/operator/claims/", "evidence/3/predicate/")
 
 
@@ -101,8 +101,8 @@ def test_every_requirement_is_said_in_rego_too() -> None:
 
 
 def test_no_required_fact_can_be_taken_out_retyped_or_emptied(policy: Policy, modules: RegoModules) -> None:
-    """Whatever of the document is in neither list: without it, with a value of every other type, with an empty one. Of
-    what is in a list, nothing of another type. Rego is asked of some here, and of all in the long run."""
+    """Whatever of the document is in neither list: without it, with a value of every other type, with an empty one.
+    Of what is in a list, nothing of another type. Rego is asked of some here, and of all in the long run."""
     plain, allowed, asked = document(), set(), 0
     for path in mutants.paths(plain):
         where = place(path)

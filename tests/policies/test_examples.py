@@ -1,4 +1,4 @@
-"""Every folder of `policies/` is an example that somebody may copy: looked over, tried on cases, tested, and listed."""
+"""Every folder of `policies/` is an example that somebody may copy: looked over, tried on cases, and listed."""
 
 from __future__ import annotations
 
