@@ -12,7 +12,7 @@ import peft
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, ModelHook, SequentialHook, add_hook_to_module
-from peft import IA3Config, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from peft import AdaptionPromptConfig, IA3Config, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize
@@ -351,3 +351,12 @@ def test_the_private_names_that_are_used_exist() -> None:
     assert isinstance(vars(hooked)["forward"], functools.partial)
     attached: Any = tiny.attach(tiny.llama(), modules_to_save=["lm_head"])
     assert attached.active_adapters == attached.base_model.model.lm_head.active_adapters == ["default"]
+
+
+def test_the_wrapper_of_llama_adapter_borrows_a_forward_and_alters_nothing() -> None:
+    model = get_peft_model(
+        tiny.llama(), AdaptionPromptConfig(adapter_len=4, adapter_layers=1, task_type="CAUSAL_LM")
+    )
+    assert not [one for one in alterations(model) if one.startswith("patched-forward")]
+    model.base_model.forward = lambda *_, **__: None
+    assert "patched-forward: base_model" in alterations(model)

@@ -256,8 +256,7 @@ What to know besides:
 - Some methods compute tensors that are in no file, from the base or a seed: VeRA's projections where they are not
   saved, OSF's and PSOFT's decompositions. They are the adapter's, and its seal covers them.
 - OFT with `coft` writes to its weights whenever it answers. Its seal is broken by its first answer.
-- SHADOW puts hooks on its base, and ADAPTION_PROMPT its own forward around it: through the gate, a policy has to name
-  `forward-hook` or `patched-forward` in `allow_alterations`.
+- SHADOW puts hooks on its base: through the gate, a policy has to name `forward-hook` in `allow_alterations`.
 - What was made with an older transformers, for layers that have other names now, is refused: PEFT would rename and
   fuse its weights, and they would not be the signed ones any more. Load it once and save it again.
 

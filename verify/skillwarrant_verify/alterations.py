@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any, Final
 
-from peft import PeftModel
+from peft import AdaptionPromptModel, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
@@ -121,7 +121,7 @@ def _kinds(module: nn.Module) -> Iterator[str]:
         yield "forward-hook"
     if is_parametrized(module):
         yield "parametrization"
-    if "forward" in own:
+    if "forward" in own and not _is_of_wrapper(module):
         yield "accelerate-hook" if _is_of_accelerate(module) else "patched-forward"
     if "_call_impl" in own or own.get("_compiled_call_impl") is not None:
         yield "patched-forward"
@@ -130,6 +130,17 @@ def _kinds(module: nn.Module) -> Iterator[str]:
 def _only_records(hook: Any) -> bool:
     """Whether it is what transformers leaves behind once it was asked for hidden states: it returns nothing."""
     return _home(hook) == _RECORDER and hook.__name__ == "output_capturing_hook"
+
+
+def _is_of_wrapper(module: nn.Module) -> bool:
+    """Whether it is LLaMA-Adapter's wrapper, which borrows the `forward` of the model in it as that stands."""
+    forward, inner = vars(module)["forward"], module._modules.get("model")
+    return (
+        isinstance(module, AdaptionPromptModel)
+        and inner is not None
+        and getattr(forward, "__self__", None) is inner
+        and getattr(forward, "__func__", None) is getattr(type(inner), "forward", ...)
+    )
 
 
 def _is_of_accelerate(module: nn.Module) -> bool:
