@@ -258,16 +258,32 @@ def test_an_old_one_that_expires_allows_nothing_though_no_new_one_is_good(
         decide(reloading.current(), facts(now=END)).require()
 
 
+@pytest.mark.parametrize("error", [RecursionError("deep"), SystemExit("a rule leaves")])
 def test_an_error_that_is_none_of_ours_does_not_take_the_policy_away(
-    team: Team, reloading: ReloadingPolicy, monkeypatch: pytest.MonkeyPatch
+    team: Team, reloading: ReloadingPolicy, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def broken(*_: object, **__: object) -> Policy:
-        raise RecursionError("deep")
+        raise error
 
     team.revision(8)
     monkeypatch.setattr(SignedPolicy, "load", broken)
-    assert "RecursionError: deep" in (reloading.current().notice or "")
+    assert f"{type(error).__name__}: {error}" in (reloading.current().notice or "")
     assert isinstance(reloading.reload().error, Unavailable)
+
+
+def test_an_interruption_while_a_policy_is_read_leaves_it_to_be_read_again(
+    team: Team, reloading: ReloadingPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Policy:
+        raise KeyboardInterrupt
+
+    team.revision(8)
+    with monkeypatch.context() as patched:
+        patched.setattr(SignedPolicy, "load", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reloading.current()
+    assert reloading.reload().outcome == "taken"
+    assert reloading.current().revision == 8
 
 
 def test_a_very_long_reason_still_fits_into_an_observation(team: Team, reloading: ReloadingPolicy) -> None:

@@ -43,7 +43,7 @@ _ALL: Final = (
     Known("version.floor", ("versions.floors",)),
     Known("version.no-rollback", ("versions.no_rollback",)),
     Known("adapter.as-declared", always=True),
-    Known("hazards.allowed", ("allow_hazards",)),
+    Known("hazards.allowed", ("allow_hazards",), always=True),
     Known("adapter.method", ("limits.methods",)),
     Known("adapter.rank", ("limits.max_rank",)),
     Known("adapter.scaling", ("limits.max_alpha_over_rank",)),

@@ -136,7 +136,10 @@ class ReloadingPolicy:
         self._stamp, before = stamp, self._good
         try:
             new = self._load()
-        except Exception as error:  # noqa: BLE001  # whatever a new policy does, it does not take the old one away
+        except KeyboardInterrupt:
+            self._stamp = object()  # nobody has seen what is there: it is read again the next time
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever a new policy does, it does not take the old one away
             told = error if isinstance(error, SkillwarrantError) else _foreign(error)
             self._keep(told)
             return Reload(outcome="kept", policy=self._policy, error=told)
@@ -191,7 +194,7 @@ def _loader(
     return lambda: demand.load(trust_root=root, seen=store, now=clock())
 
 
-def _foreign(error: Exception) -> Unavailable:
+def _foreign(error: BaseException) -> Unavailable:
     return Unavailable("the policy could not be read", found=f"{type(error).__name__}: {error}")
 
 
