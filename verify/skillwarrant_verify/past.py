@@ -20,6 +20,7 @@ from skillwarrant_format import errors
 from skillwarrant_format.errors import AuditError, SkillwarrantError, UsageError
 from skillwarrant_format.observation import Check, Observation, PolicyUsed, SkillSeen
 from skillwarrant_format.strict_json import JsonObject
+from skillwarrant_verify.catalogue import CATALOGUE
 from skillwarrant_verify.policy_cases import Outcome
 
 __all__ = ["PastDecision", "past_decisions"]
@@ -31,8 +32,9 @@ def _kinds(kind: type[SkillwarrantError]) -> Iterator[str]:
         yield from _kinds(child)
 
 
-_STOPS: Final = frozenset({"internal", *_kinds(errors.SkillwarrantError)})
-"""What a refusal may be for beside requirements: something else stopped the operation after the decision."""
+_STOPS: Final = frozenset({"internal", *_kinds(errors.SkillwarrantError)}) - CATALOGUE.keys()
+"""What a refusal may be for beside requirements: something else stopped the operation after the decision. An error
+that somebody else derives from ours takes no requirement's code away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
