@@ -70,7 +70,7 @@ class Bench:
 
     def ours(self, **keywords: Any) -> Any:
         from skillwarrant_format.snapshot import Snapshot
-        from skillwarrant_verify.load import load
+        from skillwarrant_verify.loader.load import load
 
         snapshot = Snapshot.read(self.directory)
         assert {path: file.digest for path, file in snapshot.files.items()} == self.signed

@@ -63,7 +63,7 @@ def config() -> Any:
 
 def native(given: Any) -> Decide:
     """A document is read, then decided."""
-    from skillwarrant_verify.decide import decide_document
+    from skillwarrant_verify.deciding.decide import decide_document
     from skillwarrant_verify.policy import Policy
 
     policy = Policy.load(HERE / "policy.toml")
@@ -72,8 +72,8 @@ def native(given: Any) -> Decide:
 
 def native_of_facts(given: Any) -> Decide:
     """As a gate decides."""
-    from skillwarrant_verify.decide import decide
-    from skillwarrant_verify.decision_input import from_document
+    from skillwarrant_verify.deciding.decide import decide
+    from skillwarrant_verify.deciding.decision_input import from_document
     from skillwarrant_verify.policy import Policy
 
     policy, facts = Policy.load(HERE / "policy.toml"), from_document(given)
@@ -82,7 +82,7 @@ def native_of_facts(given: Any) -> Decide:
 
 def worker(given: Any) -> Decide:
     """The product's own adapter: the pinned engine in a process of its own, and what it gives read strictly."""
-    from skillwarrant_verify.rego import RegoModules
+    from skillwarrant_verify.rego.modules import RegoModules
 
     modules, given_config = RegoModules.load({"policy.rego": rego_text().encode()}), config()
     return lambda: not modules.evaluate(given, given_config).denials
@@ -132,7 +132,7 @@ def of_facts(make: Maker) -> Maker:
     """An engine that is given the document of facts, as a gate would."""
 
     def made(given: Any) -> Decide:
-        from skillwarrant_verify.decision_input import from_document, to_document
+        from skillwarrant_verify.deciding.decision_input import from_document, to_document
 
         facts, written = from_document(given), copy.deepcopy(given)
         decide = make(written)

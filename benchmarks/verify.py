@@ -130,7 +130,7 @@ class Bench:
         """Reading, hashing and verifying in this process, everything imported."""
         from skillwarrant_format.snapshot import Snapshot
         from skillwarrant_verify import trust
-        from skillwarrant_verify.signature import verify
+        from skillwarrant_verify.proof.signature import verify
 
         root, bundle = trust.from_devstack(self.stack), self.bundle.read_bytes()
 

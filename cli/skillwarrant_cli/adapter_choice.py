@@ -79,10 +79,10 @@ class AdapterChoice:
         """
         from skillwarrant_cli.demand import Given
         from skillwarrant_format.adapter_config import AdapterConfig
-        from skillwarrant_verify.adapter_seen import AdapterSeen
-        from skillwarrant_verify.attestations import verify_evidence
-        from skillwarrant_verify.fetch import fetch, manifest_bytes
-        from skillwarrant_verify.signature import verify
+        from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
+        from skillwarrant_verify.proof.attestations import verify_evidence
+        from skillwarrant_verify.proof.fetch import fetch, manifest_bytes
+        from skillwarrant_verify.proof.signature import verify
 
         with progress.hashing("reading the adapter") as callback:
             snapshot = fetch(directory, progress=callback)

@@ -10,8 +10,8 @@ from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
-from skillwarrant_verify.certificate import Signer, parse_certificate, read_signer
-from skillwarrant_verify.fetch import read_bundle
+from skillwarrant_verify.proof.certificate import Signer, parse_certificate, read_signer
+from skillwarrant_verify.proof.fetch import read_bundle
 
 if TYPE_CHECKING:
     from cryptography import x509

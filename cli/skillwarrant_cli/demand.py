@@ -15,18 +15,18 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyDenied
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.observation import PolicyUsed
-from skillwarrant_verify.adapter_seen import AdapterSeen
 from skillwarrant_verify.context import Context
-from skillwarrant_verify.decide import Facts, decide
-from skillwarrant_verify.decision import Finding
-from skillwarrant_verify.evidence_seen import EvidenceSeen
-from skillwarrant_verify.facts import History
+from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
+from skillwarrant_verify.deciding.decide import Facts, decide
+from skillwarrant_verify.deciding.decision import Finding
+from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
+from skillwarrant_verify.deciding.facts import History
+from skillwarrant_verify.deciding.requires import installed_versions
+from skillwarrant_verify.document.policy_sections import PublisherRule
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_place import refuse_same
-from skillwarrant_verify.policy_sections import PublisherRule
-from skillwarrant_verify.requires import installed_versions
-from skillwarrant_verify.signature import Verified
+from skillwarrant_verify.proof.signature import Verified
+from skillwarrant_verify.signed_policy.policy_place import refuse_same
 
 __all__ = ["Demand", "Given", "Judgement", "PolicyDemand", "SignerDemand"]
 

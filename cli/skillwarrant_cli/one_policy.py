@@ -22,7 +22,7 @@ def one_policy(path: Path) -> Policy:
         Unavailable: it, or what it needs, cannot be read.
     """
     from skillwarrant_verify.policy import Policy
-    from skillwarrant_verify.policy_cases import find_policies
+    from skillwarrant_verify.review.policy_cases import find_policies
 
     found = find_policies(path)
     if len(found) > 1:

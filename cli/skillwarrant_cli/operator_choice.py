@@ -15,7 +15,7 @@ from skillwarrant_cli.options import FILE
 from skillwarrant_format.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from skillwarrant_verify.verified_operator import VerifiedOperator
+    from skillwarrant_verify.operators.verified_operator import VerifiedOperator
 
 __all__ = ["OperatorChoice", "operator_options"]
 
@@ -53,8 +53,8 @@ class OperatorChoice:
         """
         if not (self.operator_token and self.operator_issuer and self.operator_audience):
             return self.operator
-        from skillwarrant_verify.issuer_keys import MAX_KEYS_BYTES
-        from skillwarrant_verify.operator_token import MAX_TOKEN_BYTES, OperatorKeys, verify_operator
+        from skillwarrant_verify.operators.issuer_keys import MAX_KEYS_BYTES
+        from skillwarrant_verify.operators.operator_token import MAX_TOKEN_BYTES, OperatorKeys, verify_operator
 
         token = _read(self.operator_token, MAX_TOKEN_BYTES).decode(errors="replace").strip()
         keys = (

@@ -80,7 +80,7 @@ class TrustChoice:
 def _import_sigstore() -> None:
     """The short way, where nobody else lives in this process."""
     from skillwarrant_cli.group import OWN_PROCESS
-    from skillwarrant_verify.verify_only import import_sigstore
+    from skillwarrant_verify.proof.verify_only import import_sigstore
 
     if click.get_current_context().obj == OWN_PROCESS:
         import_sigstore()

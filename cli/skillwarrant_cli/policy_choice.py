@@ -52,7 +52,7 @@ class PolicyChoice:
         """
         from skillwarrant_verify.identity import IdentityPattern
         from skillwarrant_verify.policy import Policy
-        from skillwarrant_verify.policy_place import refuse_inside
+        from skillwarrant_verify.signed_policy.policy_place import refuse_inside
 
         refuse_inside(policy, adapter)
         if not (self.policy_name and self.policy_identity and self.policy_issuer):
@@ -63,9 +63,9 @@ class PolicyChoice:
                     found=str(policy),
                 )
             return Policy.load(policy)
-        from skillwarrant_verify.defaults import default_log_directory
-        from skillwarrant_verify.policy_verify import SignedPolicy
-        from skillwarrant_verify.revisions import RevisionStore
+        from skillwarrant_verify.gate.defaults import default_log_directory
+        from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
+        from skillwarrant_verify.signed_policy.revisions import RevisionStore
 
         signer = IdentityPattern(issuer=self.policy_issuer, identity=self.policy_identity)
         demand = SignedPolicy(path=policy, name=self.policy_name, signer=signer)

@@ -58,8 +58,8 @@ from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Statement, Subject
 from skillwarrant_format.strict_json import canonical
 from skillwarrant_verify.base import measure
-from skillwarrant_verify.load import load
-from skillwarrant_verify.signature import Signature, verify, verify_signature
+from skillwarrant_verify.loader.load import load
+from skillwarrant_verify.proof.signature import Signature, verify, verify_signature
 from world import llama, logits, save_lora
 
 __all__ = ["TARGETS", "Fuzzer", "Tally"]

@@ -23,7 +23,7 @@ from lab import SETUPS, Attempt, Lab
 from photo import Photo
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.errors import PolicyDenied, SkillwarrantError
-from skillwarrant_verify.decide import requirements
+from skillwarrant_verify.deciding.decide import requirements
 from world import logits, observed
 
 PAGE = Path(__file__).with_name("README.md")

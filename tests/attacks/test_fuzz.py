@@ -39,7 +39,7 @@ def test_what_is_fuzzed_is_accepted_unfuzzed(fuzzer: Fuzzer, target: str) -> Non
 
 def test_a_false_accept_would_be_seen(fuzzer: Fuzzer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check that is attacked is taken away, and the run must say so."""
-    monkeypatch.setattr("skillwarrant_verify.signature.check_files", lambda *_, **__: None)
+    monkeypatch.setattr("skillwarrant_verify.proof.signature.check_files", lambda *_, **__: None)
     tally = attack(fuzzer, "manifest", 1, range(400))
     assert any("other files" in defect for defect in tally.defects)
 
@@ -48,7 +48,7 @@ def test_a_foreign_exception_would_be_seen(fuzzer: Fuzzer, monkeypatch: pytest.M
     def broken(*_: object, **__: object) -> None:
         raise RecursionError
 
-    monkeypatch.setattr("skillwarrant_verify.signature.check_files", broken)
+    monkeypatch.setattr("skillwarrant_verify.proof.signature.check_files", broken)
     defect, *_ = attack(fuzzer, "bundle", 1, range(100)).defects
     assert defect.startswith("--target bundle --seed 1 --only ")
     assert "RecursionError" in defect

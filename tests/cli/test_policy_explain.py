@@ -11,9 +11,9 @@ import pytest
 import builders
 from history import POLICY, History
 from skillwarrant_verify import Context
-from skillwarrant_verify.decision_input import to_document
+from skillwarrant_verify.deciding.decision_input import to_document
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_cases import read_cases
+from skillwarrant_verify.review.policy_cases import read_cases
 
 Document = dict[str, Any]
 Denial = dict[str, str]

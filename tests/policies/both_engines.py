@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from skillwarrant_verify.decide import decide_document
+from skillwarrant_verify.deciding.decide import decide_document
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.rego import RegoModules
+from skillwarrant_verify.rego.modules import RegoModules
 
 HERE: Final = Path(__file__).parent / "differential"
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mutants
 from both_engines import HERE, Tally, document, native_codes, rego_codes, rego_files
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.rego import RegoModules
+from skillwarrant_verify.rego.modules import RegoModules
 
 PIECE = 1_000
 Asked = Callable[[Any], frozenset[str]]

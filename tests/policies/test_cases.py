@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_cases import Case, find_policies, read_cases
-from skillwarrant_verify.policy_test import run_cases
+from skillwarrant_verify.review.policy_cases import Case, find_policies, read_cases
+from skillwarrant_verify.review.policy_test import run_cases
 
 POLICIES = find_policies(Path(__file__).parents[2] / "policies")
 ALL = [

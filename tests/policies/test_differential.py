@@ -11,9 +11,9 @@ import pytest
 
 import mutants
 from both_engines import HERE, Tally, compare, document, native_codes, rego_codes, rego_files
-from skillwarrant_verify.catalogue import CATALOGUE
+from skillwarrant_verify.deciding.catalogue import CATALOGUE
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.rego import RegoModules
+from skillwarrant_verify.rego.modules import RegoModules
 
 MUTANTS = 500
 SEED = 20261122

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_cases import find_policies, read_cases
-from skillwarrant_verify.policy_lint import check
-from skillwarrant_verify.policy_test import coverage, run_cases, run_rego_tests
+from skillwarrant_verify.review.policy_cases import find_policies, read_cases
+from skillwarrant_verify.review.policy_lint import check
+from skillwarrant_verify.review.policy_test import coverage, run_cases, run_rego_tests
 
 ROOT = Path(__file__).parents[2] / "policies"
 POLICIES = find_policies(ROOT)

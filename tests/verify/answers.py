@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from skillwarrant_format.errors import SkillwarrantError
-from skillwarrant_verify.signature import verify_signature
+from skillwarrant_verify.proof.signature import verify_signature
+from skillwarrant_verify.proof.verify_only import import_sigstore
 from skillwarrant_verify.trust import TrustRoot
-from skillwarrant_verify.verify_only import import_sigstore
 
 CLIENTS = ("id", "jwt", "platformdirs", "requests", "tuf.ngclient")
 

@@ -23,14 +23,15 @@ from skillwarrant_format.observation import LogPlace, TrustUsed
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Subject
 from skillwarrant_format.strict_json import canonical
-from skillwarrant_verify import Context, signature
-from skillwarrant_verify.adapter_seen import AdapterSeen
-from skillwarrant_verify.certificate import Signer
-from skillwarrant_verify.context_seen import ContextSeen
-from skillwarrant_verify.decide import Facts
-from skillwarrant_verify.evidence_seen import EvidenceSeen
-from skillwarrant_verify.signature import Verified
-from skillwarrant_verify.trusted_root import Window
+from skillwarrant_verify import Context
+from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
+from skillwarrant_verify.deciding.context_seen import ContextSeen
+from skillwarrant_verify.deciding.decide import Facts
+from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
+from skillwarrant_verify.proof import signature
+from skillwarrant_verify.proof.certificate import Signer
+from skillwarrant_verify.proof.signature import Verified
+from skillwarrant_verify.proof.trusted_root import Window
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 ISSUER = "https://token.actions.githubusercontent.com"

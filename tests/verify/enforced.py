@@ -420,7 +420,7 @@ def gate(directory: str) -> dict[str, Any]:
 
 def _the_loader_itself(model: Any, directory: Path, name: str = "default") -> object:
     from skillwarrant_format.snapshot import Snapshot
-    from skillwarrant_verify.load import load
+    from skillwarrant_verify.loader.load import load
 
     return load(model, Snapshot.read(directory), adapter_name=name)
 
@@ -550,7 +550,7 @@ def images(directory: str) -> dict[str, Any]:
     }
     free = {"load_lora_adapter": outcome(lambda: unet().load_lora_adapter(saved, **given))}
     from skillwarrant_verify import enforce
-    from skillwarrant_verify.doors import required
+    from skillwarrant_verify.enforcing.doors import required
 
     enforce()
     told: dict[str, Any] = {name: outcome(attempt, model) for name, (attempt, model) in attempts.items()}

@@ -11,8 +11,8 @@ from typing import Any
 import builders
 from skillwarrant_audit import Recorder
 from skillwarrant_verify import Context
-from skillwarrant_verify.decide import decide
-from skillwarrant_verify.observe import Attempt, Candidate
+from skillwarrant_verify.deciding.decide import decide
+from skillwarrant_verify.gate.observe import Attempt, Candidate
 from skillwarrant_verify.policy import Policy
 
 POLICY = f"""\

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from builders import verified
 from skillwarrant_format.limits import MAX_JSON_INTEGER
 from skillwarrant_format.observation import LogPlace
-from skillwarrant_verify.adapter_seen import AdapterSeen
-from skillwarrant_verify.certificate import Signer
-from skillwarrant_verify.composition import Companion
-from skillwarrant_verify.context_seen import ContextSeen, OperatorSeen
-from skillwarrant_verify.evidence_seen import EvidenceSeen
-from skillwarrant_verify.facts import Facts, History
-from skillwarrant_verify.warrant import SupposedWarrant
+from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
+from skillwarrant_verify.deciding.composition import Companion
+from skillwarrant_verify.deciding.context_seen import ContextSeen, OperatorSeen
+from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
+from skillwarrant_verify.deciding.facts import Facts, History
+from skillwarrant_verify.deciding.warrant import SupposedWarrant
+from skillwarrant_verify.proof.certificate import Signer
 
 optional, tuples_of, texts, labels = common.optional, common.tuples_of, common.texts, common.labels
 sizes = st.integers(0, MAX_JSON_INTEGER)

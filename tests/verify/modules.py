@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from skillwarrant_format.strict_json import JsonObject
-from skillwarrant_verify.rego import INPUT_FIELDS, RegoAnswer, RegoModules
-from skillwarrant_verify.rego_engine import Modules, functions
-from skillwarrant_verify.rego_lint import Linted, lint
-from skillwarrant_verify.rego_outline import outline
-from skillwarrant_verify.rego_source import read_sources
+from skillwarrant_verify.rego.engine import Modules, functions
+from skillwarrant_verify.rego.lint import Linted, lint
+from skillwarrant_verify.rego.modules import INPUT_FIELDS, RegoAnswer, RegoModules
+from skillwarrant_verify.rego.outline import outline
+from skillwarrant_verify.rego.source import read_sources
 
 FUNCTIONS = frozenset(functions())
 

@@ -17,8 +17,8 @@ from skillwarrant_format.policy_files import POLICY_BUNDLE_NAME, PolicyFiles
 from skillwarrant_format.statement import Statement
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_verify import SignedPolicy
-from skillwarrant_verify.revisions import RevisionStore
+from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
+from skillwarrant_verify.signed_policy.revisions import RevisionStore
 
 TEAM = "https://github.com/acme/policies/.github/workflows/release.yml@refs/heads/main"
 END = NOW + timedelta(days=60)

@@ -38,8 +38,8 @@ from skillwarrant_format.errors import (
 )
 from skillwarrant_format.snapshot import WEIGHTS_NAME, File, Snapshot
 from skillwarrant_verify import Context, LoadOptions, verify_and_load
-from skillwarrant_verify import load as load_module
 from skillwarrant_verify.base import measure
+from skillwarrant_verify.loader import load as load_module
 from skillwarrant_verify.trust import from_file
 from world import PRODUCTION, Failing, World, llama, logits, observed, phases, report, untouched
 
@@ -341,7 +341,8 @@ def test_a_process_killed_between_intent_and_load_leaves_its_intent_on_record(wo
     script = """
 import os, signal, sys
 from pathlib import Path
-from skillwarrant_verify import Context, load, verify_and_load
+from skillwarrant_verify import Context, verify_and_load
+from skillwarrant_verify.loader import load
 from skillwarrant_verify.trust import from_devstack
 from world import llama
 load.load = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)

@@ -21,8 +21,8 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 import families
 import tiny
 from skillwarrant_format.errors import Unavailable
-from skillwarrant_verify.alterations import KINDS, alterations
 from skillwarrant_verify.base import measure
+from skillwarrant_verify.measuring.alterations import KINDS, alterations
 
 LAYER = "model.layers.0"
 
@@ -249,7 +249,7 @@ def test_merged_adapters_and_what_is_hung_onto_peft_are_named() -> None:
 
 
 def test_every_kind_is_on_the_list_that_policies_choose_from() -> None:
-    from skillwarrant_verify.policy_sections import ALTERATIONS
+    from skillwarrant_verify.document.policy_sections import ALTERATIONS
 
     assert tuple(KINDS) == tuple(ALTERATIONS) == tuple(sorted(KINDS))
 
@@ -257,7 +257,7 @@ def test_every_kind_is_on_the_list_that_policies_choose_from() -> None:
 def test_a_hook_put_on_after_the_first_measurement_is_seen_without_hashing_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from skillwarrant_verify import measurement
+    from skillwarrant_verify.measuring import measurement
 
     model = tiny.llama()
     assert measure(model, reuse="once-verified").alterations == ()

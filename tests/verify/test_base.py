@@ -27,9 +27,11 @@ from transformers import (
 import tiny
 from skillwarrant_format.base_directory import fingerprint_directory
 from skillwarrant_format.errors import Unavailable, UsageError
-from skillwarrant_verify import base, measurement, peft_adapter, tensor_bytes
+from skillwarrant_verify import base
 from skillwarrant_verify.base import exclusive, measure
-from skillwarrant_verify.peft_adapter import BaseState, base_of
+from skillwarrant_verify.loader import peft_adapter
+from skillwarrant_verify.loader.peft_adapter import BaseState, base_of
+from skillwarrant_verify.measuring import measurement, tensor_bytes
 
 SMALL_BERT = BertConfig(
     vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64

@@ -16,9 +16,10 @@ from torch import nn
 
 import tiny
 from skillwarrant_format.errors import UsageError
-from skillwarrant_verify import base, measurement, witness
+from skillwarrant_verify import base
 from skillwarrant_verify.base import measure
-from skillwarrant_verify.witness import BLOCK, Blocks
+from skillwarrant_verify.measuring import measurement, witness
+from skillwarrant_verify.measuring.witness import BLOCK, Blocks
 
 STRICT = ("every-load", "once-verified", "sampled")
 CHECKED = ("once-verified", "sampled")

@@ -21,7 +21,7 @@ from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.manifest_facts import CAST_DTYPES, Cast
 from skillwarrant_format.model_families import FAMILIES
 from skillwarrant_verify.base import measure
-from skillwarrant_verify.decide import decide
+from skillwarrant_verify.deciding.decide import decide
 from test_base_families import main_head
 from test_decide import policy
 

@@ -109,7 +109,7 @@ def test_an_untouched_quantised_model_is_not_hashed_again(
     directory: Path, form: str, reuse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Part of its state is made anew each time it is asked for."""
-    from skillwarrant_verify import measurement
+    from skillwarrant_verify.measuring import measurement
 
     model = quantised(directory, form)
     first = measure(model, reuse=reuse)

@@ -10,8 +10,9 @@ import pytest
 from peft import LoraConfig, PromptTuningConfig
 
 from skillwarrant_format.errors import LoadMismatch, UsageError
-from skillwarrant_verify import Combination, LoadOptions, StackItem, load
-from skillwarrant_verify.loading import WAY_BACK
+from skillwarrant_verify import Combination, LoadOptions, StackItem
+from skillwarrant_verify.gate.loading import WAY_BACK
+from skillwarrant_verify.loader import load
 from world import PRODUCTION, World, llama, observed, phases, save_lora
 
 PROMPT = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)

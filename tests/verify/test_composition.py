@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from builders import facts, manifest
 from skillwarrant_format.manifest import Composition, SkillManifest
 from skillwarrant_format.names import matches
-from skillwarrant_verify.composition import (
+from skillwarrant_verify.deciding.composition import (
     Companion,
     consumer_objection,
     publishers_objection,
     weight_objection,
 )
-from skillwarrant_verify.decide import decide
-from skillwarrant_verify.policy_sections import CompositionRules
+from skillwarrant_verify.deciding.decide import decide
+from skillwarrant_verify.document.policy_sections import CompositionRules
 from test_decide import denied, policy
 
 

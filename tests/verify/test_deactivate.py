@@ -11,8 +11,10 @@ import torch
 from peft import LNTuningConfig, LoraConfig, PeftConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig
 
 from skillwarrant_format.errors import AuditError, LoadMismatch, UsageError, WrongBase
-from skillwarrant_verify import Context, LoadOptions, StackItem, peft_changes, removal
+from skillwarrant_verify import Context, LoadOptions, StackItem
 from skillwarrant_verify.base import measure
+from skillwarrant_verify.gate import removal
+from skillwarrant_verify.loader import peft_changes
 from world import PRODUCTION, Failing, World, llama, logits, observed, phases, report, untouched
 
 NAMES = ("k", "b", "c")

@@ -15,12 +15,13 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyDenied, Unavailable
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import Composition, Deployment
-from skillwarrant_verify import Context, VerifiedOperator, requirement
-from skillwarrant_verify.composition import Companion
-from skillwarrant_verify.decide import Facts, decide, requirements
-from skillwarrant_verify.decision import Allowed, Decision
+from skillwarrant_verify import Context, VerifiedOperator
+from skillwarrant_verify.deciding import requirement
+from skillwarrant_verify.deciding.composition import Companion
+from skillwarrant_verify.deciding.decide import Facts, decide, requirements
+from skillwarrant_verify.deciding.decision import Allowed, Decision
+from skillwarrant_verify.document.policy_sections import ALTERATIONS
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_sections import ALTERATIONS
 
 OTHER = Fingerprint(digest=Digest.of(b"another base"))
 

@@ -23,11 +23,11 @@ from skillwarrant_format.errors import FormatError, PolicyDenied, UsageError
 from skillwarrant_format.manifest import PREDICATE_TYPE, Deployment
 from skillwarrant_format.strict_json import canonical, loads_object
 from skillwarrant_verify import Context
-from skillwarrant_verify.composition import Companion
-from skillwarrant_verify.decide import Facts, decide, decide_document
-from skillwarrant_verify.decision import Allowed
-from skillwarrant_verify.decision_input import API_VERSION, for_record, from_document, to_document
-from skillwarrant_verify.facts import History
+from skillwarrant_verify.deciding.composition import Companion
+from skillwarrant_verify.deciding.decide import Facts, decide, decide_document
+from skillwarrant_verify.deciding.decision import Allowed
+from skillwarrant_verify.deciding.decision_input import API_VERSION, for_record, from_document, to_document
+from skillwarrant_verify.deciding.facts import History
 from skillwarrant_verify.policy import Policy
 from test_decide import policy
 

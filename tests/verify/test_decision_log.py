@@ -12,7 +12,7 @@ import pytest
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.strict_json import JsonObject, canonical
-from skillwarrant_verify.decision_log import decision_event
+from skillwarrant_verify.rego.decision_log import decision_event
 
 MOMENT = datetime(2026, 11, 22, 10, 0, 0, 1500, tzinfo=UTC)
 INPUT: JsonObject = {"context": {"operator": "alice@acme.example"}, "now": "2026-11-22T10:00:00Z"}

@@ -23,8 +23,8 @@ import pytest
 
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.errors import NotWarranted, Unavailable
-from skillwarrant_verify.guard import close
-from skillwarrant_verify.late_import import AfterImport
+from skillwarrant_verify.enforcing.guard import close
+from skillwarrant_verify.enforcing.late_import import AfterImport
 from skillwarrant_verify.passage import passage
 from tiny import llama, write_lora
 from world import World, phases
@@ -264,7 +264,7 @@ def write_package(root: Path, **modules: str) -> Path:
 def test_a_version_of_peft_whose_doors_are_not_known_is_refused(tmp_path: Path, version: str, order: str) -> None:
     package = tmp_path / "peft"
     write_package(package, __init__=f"__version__ = '{version}'", mapping="def inject_adapter_in_model(): pass")
-    code = order.format("import skillwarrant_verify.enforcement as it; it.enforce()")
+    code = order.format("import skillwarrant_verify.enforcing.enforcement as it; it.enforce()")
     done = run("-c", code, PYTHONPATH=str(tmp_path))
     assert done.returncode != 0
     assert "Unavailable: the doors of this version of PEFT are not known" in done.stderr
@@ -275,7 +275,7 @@ def test_a_version_of_peft_whose_doors_are_not_known_is_refused(tmp_path: Path, 
 def test_a_door_that_is_missing_or_is_no_function_is_refused(tmp_path: Path, text: str) -> None:
     write_package(tmp_path / "peft", __init__="__version__ = '0.21.9'", mapping=text)
     code = """
-import skillwarrant_verify.enforcement as it
+import skillwarrant_verify.enforcing.enforcement as it
 it.enforce()
 for _ in range(2):
     try:
@@ -316,7 +316,9 @@ print(told_before, told(old), told(new), told(anew), len({old, new, anew}))
 
 
 def test_a_module_that_is_half_imported_is_refused(tmp_path: Path) -> None:
-    text = "import skillwarrant_verify.enforcement as it; it.enforce()\ndef inject_adapter_in_model(): pass"
+    text = (
+        "import skillwarrant_verify.enforcing.enforcement as it; it.enforce()\ndef inject_adapter_in_model(): pass"
+    )
     write_package(tmp_path / "peft", __init__="__version__ = '0.21.9'", mapping=text)
     done = run("-c", "import peft.mapping", PYTHONPATH=str(tmp_path))
     assert "Unavailable: peft.mapping is half imported" in done.stderr

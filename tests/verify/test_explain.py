@@ -10,10 +10,10 @@ import pytest
 from builders import BASE, IDENTITY, facts, manifest, verified
 from skillwarrant_format.strict_json import canonical
 from skillwarrant_verify import Context
-from skillwarrant_verify.catalogue import CATALOGUE
-from skillwarrant_verify.decide import decide, decide_document
-from skillwarrant_verify.decision_input import to_document
-from skillwarrant_verify.explain import explain
+from skillwarrant_verify.deciding.catalogue import CATALOGUE
+from skillwarrant_verify.deciding.decide import decide, decide_document
+from skillwarrant_verify.deciding.decision_input import to_document
+from skillwarrant_verify.deciding.explain import explain
 from skillwarrant_verify.policy import Policy
 from test_decide import policy
 

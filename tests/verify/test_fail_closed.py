@@ -12,12 +12,12 @@ from builders import facts
 from skillwarrant_format import limits
 from skillwarrant_format.errors import PolicyDenied, PolicyError, Unavailable
 from skillwarrant_format.toml import parse_toml
-from skillwarrant_verify import requirement
-from skillwarrant_verify.catalogue import CATALOGUE, Known
-from skillwarrant_verify.decide import decide, decide_document
-from skillwarrant_verify.decision_input import to_document
+from skillwarrant_verify.deciding import requirement
+from skillwarrant_verify.deciding.catalogue import CATALOGUE, Known
+from skillwarrant_verify.deciding.decide import decide, decide_document
+from skillwarrant_verify.deciding.decision_input import to_document
+from skillwarrant_verify.document.policy_reading import KEYS
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_reading import KEYS
 from test_policy import GOOD
 
 
@@ -138,7 +138,7 @@ def test_a_requirement_whose_rule_is_gone_or_silent_is_denied(code: str, monkeyp
 
 
 def test_a_requirement_without_any_rule_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
-    from skillwarrant_verify import decide as module
+    from skillwarrant_verify.deciding import decide as module
 
     monkeypatch.setattr(module, "CATALOGUE", {**CATALOGUE, "new.code": Known("new.code")})
     assert [reason.code for reason in decide(parse(GOOD), facts()).reasons] == ["new.code"]

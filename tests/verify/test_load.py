@@ -28,9 +28,9 @@ from skillwarrant_format.errors import (
     UsageError,
 )
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_verify import by_view
 from skillwarrant_verify.base import exclusive, measure
-from skillwarrant_verify.load import Loaded, load
+from skillwarrant_verify.loader import by_view
+from skillwarrant_verify.loader.load import Loaded, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::RuntimeWarning")
 

@@ -25,7 +25,7 @@ from skillwarrant_format.fingerprint import Fingerprint, of_safetensors, root
 from skillwarrant_format.safetensors import Header
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify.base import measure
-from skillwarrant_verify.load import Loaded, load
+from skillwarrant_verify.loader.load import Loaded, load
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

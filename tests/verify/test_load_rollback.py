@@ -18,10 +18,10 @@ from catalogue import CASES, Case, base, write
 from sameness import picture
 from skillwarrant_format.errors import LoadMismatch
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_verify import through_peft
 from skillwarrant_verify.base import measure
-from skillwarrant_verify.load import load
-from skillwarrant_verify.peft_tensors import FileTensors
+from skillwarrant_verify.loader import through_peft
+from skillwarrant_verify.loader.load import load
+from skillwarrant_verify.loader.peft_tensors import FileTensors
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -23,12 +23,12 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, LoadMismatch, Unavailable, UsageError
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_verify import by_view, peft_methods
-from skillwarrant_verify.attach import translated
-from skillwarrant_verify.by_view import is_plain
-from skillwarrant_verify.load import Loaded, load
+from skillwarrant_verify.loader import by_view, peft_methods
+from skillwarrant_verify.loader.attach import translated
+from skillwarrant_verify.loader.by_view import is_plain
+from skillwarrant_verify.loader.load import Loaded, load
+from skillwarrant_verify.loader.peft_tensors import adapter_state
 from skillwarrant_verify.passage import inside
-from skillwarrant_verify.peft_tensors import adapter_state
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

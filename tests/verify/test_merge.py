@@ -20,8 +20,10 @@ from skillwarrant_format.errors import (
     WrongBase,
 )
 from skillwarrant_format.observation import Ended, Source
-from skillwarrant_verify import LoadOptions, StackItem, merging, mixing, peft_changes
+from skillwarrant_verify import LoadOptions, StackItem
 from skillwarrant_verify.base import measure
+from skillwarrant_verify.gate import merging, mixing
+from skillwarrant_verify.loader import peft_changes
 from world import PRODUCTION, Failing, World, llama, logits, observed, phases, report
 
 NAMES = ("k", "b", "c")

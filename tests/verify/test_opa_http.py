@@ -16,8 +16,8 @@ import pytest
 
 from modules import codes, files, judged
 from skillwarrant_format.errors import FormatError, Unavailable, UsageError
-from skillwarrant_verify.opa_http import MAX_ANSWER_BYTES, OpaServer
-from skillwarrant_verify.rego import RegoAnswer, RegoModules
+from skillwarrant_verify.rego.modules import RegoAnswer, RegoModules
+from skillwarrant_verify.rego.opa_http import MAX_ANSWER_BYTES, OpaServer
 
 PATH = "/v1/data/skillwarrant/decision"
 

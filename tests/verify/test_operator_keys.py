@@ -17,8 +17,9 @@ import requests
 from idp import ISSUER, check, key_set, mint, public
 from skillwarrant_devstack import Devstack
 from skillwarrant_format.errors import OperatorInvalid, SkillwarrantError, TrustError, Unavailable, UsageError
-from skillwarrant_verify import OperatorKeys, VerifiedOperator, operator_keys, verify_operator
-from skillwarrant_verify.issuer_keys import MAX_KEYS_BYTES
+from skillwarrant_verify import OperatorKeys, VerifiedOperator, verify_operator
+from skillwarrant_verify.operators import operator_keys
+from skillwarrant_verify.operators.issuer_keys import MAX_KEYS_BYTES
 
 
 @pytest.fixture(scope="module")

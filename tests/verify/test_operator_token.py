@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from idp import AUDIENCE, CLAIMS, ISSUER, NOW, SECONDS, b64, check, key_set, mint, private, public, signed
 from skillwarrant_format.errors import OperatorInvalid, SkillwarrantError, TrustError, UsageError
 from skillwarrant_verify import Context, OperatorKeys, VerifiedOperator
-from skillwarrant_verify.issuer_keys import ALGORITHMS, MAX_KEYS_BYTES
+from skillwarrant_verify.operators.issuer_keys import ALGORITHMS, MAX_KEYS_BYTES
 
 HEADER = json.dumps({"alg": "ES256", "kid": "ec"}).encode()
 

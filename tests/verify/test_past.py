@@ -10,9 +10,9 @@ import pytest
 
 from skillwarrant_format.errors import DigestMismatch, PolicyDenied
 from skillwarrant_verify import Context, StackItem
-from skillwarrant_verify.past import past_decisions
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_diff import compare
+from skillwarrant_verify.review.past import past_decisions
+from skillwarrant_verify.review.policy_diff import compare
 from world import PRODUCTION, World, llama, observed
 
 
@@ -62,7 +62,7 @@ def test_an_error_of_somebody_elses_takes_no_requirements_code_away() -> None:
     code = (
         "from skillwarrant_format.errors import SkillwarrantError\n"
         "class Foreign(SkillwarrantError): code = 'manifest.age'\n"
-        "from skillwarrant_verify.past import _STOPS\n"
+        "from skillwarrant_verify.review.past import _STOPS\n"
         "assert 'trust' in _STOPS and 'manifest.age' not in _STOPS\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,10 +16,10 @@ import pytest
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import FormatError, Unavailable
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_verify import patterns
-from skillwarrant_verify.load import load
-from skillwarrant_verify.patterns import check_patterns, trials
-from skillwarrant_verify.peft_options import matched_names
+from skillwarrant_verify.loader import patterns
+from skillwarrant_verify.loader.load import load
+from skillwarrant_verify.loader.patterns import check_patterns, trials
+from skillwarrant_verify.loader.peft_options import matched_names
 from tiny import attach, llama, write_lora
 
 NAMES = [

@@ -19,10 +19,10 @@ from catalogue import CASES, Case
 from skillwarrant_format.errors import LoadMismatch, UsageError
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_verify.base import measure
-from skillwarrant_verify.load import load
-from skillwarrant_verify.peft_adapter import adapter_names
-from skillwarrant_verify.peft_changes import check_stackable, merge, merge_targets, set_active, take_off
-from skillwarrant_verify.rollback import Journal
+from skillwarrant_verify.loader.load import load
+from skillwarrant_verify.loader.peft_adapter import adapter_names
+from skillwarrant_verify.loader.peft_changes import check_stackable, merge, merge_targets, set_active, take_off
+from skillwarrant_verify.loader.rollback import Journal
 from world import PRODUCTION, World, llama
 
 SPECIAL: Final = {

@@ -23,9 +23,9 @@ from torch import nn
 
 from catalogue import CASES, base, trained, write
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_verify.load import load
-from skillwarrant_verify.peft_adapter import BaseState, base_of, carries_adapters
-from skillwarrant_verify.peft_tensors import FileTensors, adapter_state
+from skillwarrant_verify.loader.load import load
+from skillwarrant_verify.loader.peft_adapter import BaseState, base_of, carries_adapters
+from skillwarrant_verify.loader.peft_tensors import FileTensors, adapter_state
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

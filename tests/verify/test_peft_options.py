@@ -23,9 +23,9 @@ from peft_cases import CASES, Case
 
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import FormatError
-from skillwarrant_verify.option_bounds import KNOWN_METHODS, NUMBERS, PRODUCTS, STRINGS, WORDS
-from skillwarrant_verify.option_types import leaves
-from skillwarrant_verify.peft_options import CORRECTED, METHODS, Option, check_options, options_of
+from skillwarrant_verify.loader.option_bounds import KNOWN_METHODS, NUMBERS, PRODUCTS, STRINGS, WORDS
+from skillwarrant_verify.loader.option_types import leaves
+from skillwarrant_verify.loader.peft_options import CORRECTED, METHODS, Option, check_options, options_of
 from tiny import answers, llama
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -122,7 +122,7 @@ def test_an_option_that_a_newer_peft_adds_is_refused_whatever_its_type(monkeypat
 
 def test_the_tables_and_the_trial_of_patterns_need_neither_torch_nor_peft() -> None:
     code = (
-        "import sys; from skillwarrant_verify import option_bounds, option_refusals, option_types, patterns;"
+        "import sys; from skillwarrant_verify.loader import option_bounds, option_refusals, option_types, patterns;"
         "assert not {'torch', 'peft'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from skillwarrant_format.adapter_config import HAZARDS
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyError, Unavailable
+from skillwarrant_verify.document.policy_sections import ALLOWABLE_HAZARDS, ALTERATIONS
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_sections import ALLOWABLE_HAZARDS, ALTERATIONS
 
 GOOD = """
 api_version = "skillwarrant.dev/policy/v1"
@@ -281,7 +281,7 @@ def test_a_section_that_says_nothing_is_refused(section: str) -> None:
 
 
 def test_a_policy_can_name_every_kind_of_alteration_that_is_looked_for_and_no_other() -> None:
-    from skillwarrant_verify.alterations import KINDS
+    from skillwarrant_verify.measuring.alterations import KINDS
 
     assert ALTERATIONS == KINDS
 

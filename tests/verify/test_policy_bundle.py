@@ -47,10 +47,10 @@ from skillwarrant_format.policy_files import POLICY_BUNDLE_NAME, PolicyFiles
 from skillwarrant_format.policy_pack import pack, unpack
 from skillwarrant_format.statement import Statement, Subject
 from skillwarrant_format.strict_json import canonical
-from skillwarrant_verify.decide import decide
+from skillwarrant_verify.deciding.decide import decide
 from skillwarrant_verify.policy import API_VERSION
-from skillwarrant_verify.revisions import REVISIONS_NAME, Mark, RevisionStore
-from skillwarrant_verify.signature import verify
+from skillwarrant_verify.proof.signature import verify
+from skillwarrant_verify.signed_policy.revisions import REVISIONS_NAME, Mark, RevisionStore
 
 REGO = {"rego/region.rego": b"package skillwarrant.region\n", "rego/size.rego": b"package skillwarrant.size\n"}
 MORE = {"policy.toml": document(), **REGO, "README.md": b"# Ours\n"}
@@ -722,7 +722,8 @@ def test_threads_take_revisions_in_order_or_are_refused(store: Path) -> None:
 def test_processes_share_one_memory(store: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from datetime import datetime, UTC\n"
-        "from skillwarrant_verify.revisions import Mark, RevisionStore; from skillwarrant_format import *\n"
+        "from skillwarrant_verify.signed_policy.revisions import Mark, RevisionStore\n"
+        "from skillwarrant_format import *\n"
         "for number in range(1, 12):\n"
         "    mark = Mark(name='p', revision=number * 2 + int(sys.argv[2]), digest=Digest.of(b''),"
         " time=datetime(2026, 11, 22, tzinfo=UTC))\n"

@@ -10,10 +10,10 @@ import pytest
 
 import builders
 from skillwarrant_format.errors import FormatError, UsageError
-from skillwarrant_verify.decision_input import from_document, to_document
+from skillwarrant_verify.deciding.decision_input import from_document, to_document
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_cases import find_policies, read_cases
-from skillwarrant_verify.policy_test import CaseResult, Covered, coverage, run_cases
+from skillwarrant_verify.review.policy_cases import find_policies, read_cases
+from skillwarrant_verify.review.policy_test import CaseResult, Covered, coverage, run_cases
 
 POLICY = """\
 api_version = "skillwarrant.dev/policy/v1"

@@ -17,8 +17,8 @@ from skillwarrant_format.errors import AuditError, UsageError
 from skillwarrant_format.manifest import Deployment, Skill
 from skillwarrant_format.strict_json import canonical
 from skillwarrant_verify import Context
-from skillwarrant_verify.past import past_decisions
-from skillwarrant_verify.policy_diff import Remade, compare
+from skillwarrant_verify.review.past import past_decisions
+from skillwarrant_verify.review.policy_diff import Remade, compare
 
 OPERATORS = f"""
 [operators]

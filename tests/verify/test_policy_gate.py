@@ -23,10 +23,10 @@ from skillwarrant_format.errors import (
 from skillwarrant_format.observation import Check
 from skillwarrant_format.statement import Statement
 from skillwarrant_verify import Gate, StackItem
-from skillwarrant_verify.attestations import verify_evidence
-from skillwarrant_verify.facts import History
-from skillwarrant_verify.signature import verify
-from skillwarrant_verify.version_history import history
+from skillwarrant_verify.deciding.facts import History
+from skillwarrant_verify.gate.version_history import history
+from skillwarrant_verify.proof.attestations import verify_evidence
+from skillwarrant_verify.proof.signature import verify
 from world import PRODUCTION, World, llama, observed, phases, untouched
 
 ALICE, BOB = "alice@acme.example", "bob@acme.example"
@@ -198,7 +198,7 @@ def test_a_manifest_is_evidence_of_nothing_about_itself(world: World, log: Path)
 def test_another_instances_evidence_is_not_believed(world: World, evidence: dict[str, bytes]) -> None:
     from skillwarrant_format.snapshot import Snapshot
     from skillwarrant_verify import trust
-    from skillwarrant_verify.defaults import utc_now
+    from skillwarrant_verify.gate.defaults import utc_now
 
     snapshot = Snapshot.read(world.adapter)
     verified = verify(snapshot, bundle_of(world), world.trust, now=utc_now())
@@ -243,7 +243,7 @@ def test_what_was_activated_here_is_known_after_a_restart_and_from_other_process
     recorder = Recorder.open(log)
     assert history(recorder, "acme/adapter") == History(highest="1.0.0")
     assert history(recorder, "acme/other") == History()
-    from skillwarrant_verify import version_history
+    from skillwarrant_verify.gate import version_history
 
     version_history._READERS.clear()  # as a new process begins
     assert history(recorder, "acme/adapter") == History(highest="1.0.0")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skillwarrant_verify.policy_document import PolicyDocument
-from skillwarrant_verify.policy_lines import KeyPath, key_lines, shown_path
+from skillwarrant_verify.document.policy_document import PolicyDocument
+from skillwarrant_verify.document.policy_lines import KeyPath, key_lines, shown_path
 
 EVERYTHING = '''
 # a comment = with a sign

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from skillwarrant_format.errors import Unavailable
 from skillwarrant_format.names import matches
 from skillwarrant_verify.identity import IdentityPattern
-from skillwarrant_verify.policy_lint import RULES, Found, check
-from skillwarrant_verify.policy_overlap import covers_identity, covers_name, names_meet, range_is_empty
+from skillwarrant_verify.review.policy_lint import RULES, Found, check
+from skillwarrant_verify.review.policy_overlap import covers_identity, covers_name, names_meet, range_is_empty
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -266,8 +266,7 @@ class TestErrors:
 def test_every_code_has_a_meaning_and_only_those_are_used() -> None:
     source = "".join(
         path.read_text()
-        for path in (Path(__file__).parents[2] / "verify/skillwarrant_verify").glob("*lint*.py")
-        if not path.name.startswith("rego")
+        for path in (Path(__file__).parents[2] / "verify/skillwarrant_verify/review").glob("*lint*.py")
     )
     assert all(source.count(f'"{code}"') >= 2 for code in RULES)
 

@@ -13,9 +13,9 @@ from skillwarrant_format.errors import PolicyError, Unavailable
 from skillwarrant_format.fingerprint import Digest, Fingerprint
 from skillwarrant_format.manifest import Deployment
 from skillwarrant_verify import Context
-from skillwarrant_verify.catalogue import CATALOGUE
-from skillwarrant_verify.decide import decide
-from skillwarrant_verify.decision import Allowed
+from skillwarrant_verify.deciding.catalogue import CATALOGUE
+from skillwarrant_verify.deciding.decide import decide
+from skillwarrant_verify.deciding.decision import Allowed
 from test_decide import denied, policy
 
 OLD = "max_age_days = 9"

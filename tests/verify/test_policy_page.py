@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from builders import facts
-from skillwarrant_verify.catalogue import CATALOGUE
-from skillwarrant_verify.decide import decide
+from skillwarrant_verify.deciding.catalogue import CATALOGUE
+from skillwarrant_verify.deciding.decide import decide
+from skillwarrant_verify.document.policy_evidence import EvidenceRule
+from skillwarrant_verify.document.policy_reading import KEYS
+from skillwarrant_verify.document.policy_terms import AdapterLimits
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_evidence import EvidenceRule
-from skillwarrant_verify.policy_reading import KEYS
-from skillwarrant_verify.policy_terms import AdapterLimits
 from test_policy import GOOD
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/policy.md").read_text()

@@ -16,10 +16,10 @@ from builders import facts, manifest
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyError
 from skillwarrant_verify import Context
-from skillwarrant_verify.decide import decide, decide_document
-from skillwarrant_verify.decision_input import FIELDS, for_record, to_document
+from skillwarrant_verify.deciding.decide import decide, decide_document
+from skillwarrant_verify.deciding.decision_input import FIELDS, for_record, to_document
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.rego import INPUT_FIELDS
+from skillwarrant_verify.rego.modules import INPUT_FIELDS
 from test_policy import GOOD
 
 REGION = """package skillwarrant.region

@@ -32,9 +32,10 @@ from skillwarrant_format.errors import (
 )
 from skillwarrant_format.policy_files import PolicyFiles
 from skillwarrant_format.policy_pack import pack
-from skillwarrant_verify import Gate, Policy, ReloadingPolicy, SignedPolicy, policy_source, verify_and_load
-from skillwarrant_verify.decide import decide
-from skillwarrant_verify.revisions import RevisionStore
+from skillwarrant_verify import Gate, Policy, ReloadingPolicy, SignedPolicy, verify_and_load
+from skillwarrant_verify.deciding.decide import decide
+from skillwarrant_verify.signed_policy import policy_source
+from skillwarrant_verify.signed_policy.revisions import RevisionStore
 from world import PRODUCTION, World, llama, observed, untouched
 
 LATER = datetime(2099, 1, 1, tzinfo=UTC)

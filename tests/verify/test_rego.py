@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from modules import codes, files, judged
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.strict_json import JsonValue
-from skillwarrant_verify.rego import RegoAnswer, RegoFinding, RegoModules
-from skillwarrant_verify.rego_answer import MAX_FINDINGS, answer
-from skillwarrant_verify.rego_document import encode
-from skillwarrant_verify.rego_lint import RegoRule
+from skillwarrant_verify.rego.answer import MAX_FINDINGS, answer
+from skillwarrant_verify.rego.document import encode
+from skillwarrant_verify.rego.lint import RegoRule
+from skillwarrant_verify.rego.modules import RegoAnswer, RegoFinding, RegoModules
 
 RULE = RegoRule(path="data.skillwarrant.deny", where=("a.rego:2",))
 

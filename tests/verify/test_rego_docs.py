@@ -10,9 +10,14 @@ import pytest
 
 from modules import checked, codes, judged
 from skillwarrant_format.errors import PolicyError
-from skillwarrant_verify import rego, rego_answer, rego_engine, rego_source, rego_tests, rego_worker
-from skillwarrant_verify.rego import INPUT_FIELDS, RegoModules
-from skillwarrant_verify.rego_lint import _OUTSIDE
+from skillwarrant_verify.rego import answer as rego_answer
+from skillwarrant_verify.rego import engine as rego_engine
+from skillwarrant_verify.rego import modules as rego
+from skillwarrant_verify.rego import source as rego_source
+from skillwarrant_verify.rego import tests as rego_tests
+from skillwarrant_verify.rego import worker as rego_worker
+from skillwarrant_verify.rego.lint import _OUTSIDE
+from skillwarrant_verify.rego.modules import INPUT_FIELDS, RegoModules
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "rego.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```rego ([^\n]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -74,7 +79,7 @@ def test_every_field_of_the_input_is_in_the_table() -> None:
 
 
 def test_every_code_of_ours_is_in_the_table() -> None:
-    sources = Path(rego.__file__).parent.glob("rego*.py")
+    sources = Path(rego.__file__).parent.glob("*.py")
     used = {code for path in sources for code in re.findall(r'"(rego\.[a-z]+)"', path.read_text())}
     assert used == set(re.findall(r"^\| `(rego\.[a-z]+)` \|", PAGE, re.MULTILINE))
 

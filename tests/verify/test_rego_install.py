@@ -14,9 +14,10 @@ import pytest
 
 from modules import files
 from skillwarrant_format.errors import Unavailable
-from skillwarrant_verify import rego_engine, rego_process
-from skillwarrant_verify.rego import RegoModules
-from skillwarrant_verify.rego_install import ENGINE, VERSION, engine_directory
+from skillwarrant_verify.rego import engine as rego_engine
+from skillwarrant_verify.rego import process as rego_process
+from skillwarrant_verify.rego.install import ENGINE, VERSION, engine_directory
+from skillwarrant_verify.rego.modules import RegoModules
 
 MARKED = "raise SystemExit('the wrong module was imported')\n"
 
@@ -128,7 +129,10 @@ def test_without_the_extra_it_says_what_to_install(site: Path) -> None:
 
 
 def test_importing_rego_takes_no_engine() -> None:
-    code = "import sys, skillwarrant_verify.rego; sys.exit('regorus' in sys.modules or 'requests' in sys.modules)"
+    code = (
+        "import sys, skillwarrant_verify.rego.modules;"
+        " sys.exit('regorus' in sys.modules or 'requests' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -155,7 +159,7 @@ def test_an_engine_that_answers_otherwise_is_noticed(
 def test_a_worker_whose_engine_answers_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     start = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1]);"
-        "from skillwarrant_verify import rego_engine, rego_worker;"
+        "from skillwarrant_verify.rego import engine as rego_engine, worker as rego_worker;"
         "rego_engine._KNOWN = (('1 + 1', '3'),); rego_worker.main()"
     )
     monkeypatch.setattr(rego_process, "_START", start)

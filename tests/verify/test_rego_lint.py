@@ -8,9 +8,9 @@ import pytest
 
 from modules import FUNCTIONS, Source, checked, files
 from skillwarrant_format.errors import PolicyError
-from skillwarrant_verify.rego import RegoModules
-from skillwarrant_verify.rego_lint import RegoRule
-from skillwarrant_verify.rego_source import MAX_DEPTH, MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, read_sources
+from skillwarrant_verify.rego.lint import RegoRule
+from skillwarrant_verify.rego.modules import RegoModules
+from skillwarrant_verify.rego.source import MAX_DEPTH, MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, read_sources
 
 DENY = 'deny contains "no"\n'
 
@@ -333,5 +333,5 @@ def test_no_function_that_looks_outside_is_left_over() -> None:
 
 def test_no_module_but_the_worker_imports_the_engine() -> None:
     root = Path(__file__).parents[2] / "verify" / "skillwarrant_verify"
-    holders = {path.name for path in root.glob("*.py") if "import regorus" in path.read_text()}
-    assert holders == {"rego_engine.py"}
+    holders = {path.name for path in root.rglob("*.py") if "import regorus" in path.read_text()}
+    assert holders == {"engine.py"}

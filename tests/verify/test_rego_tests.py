@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from modules import files
-from skillwarrant_verify import rego_tests
-from skillwarrant_verify.rego import RegoModules
-from skillwarrant_verify.rego_tests import RegoTestRun
+from skillwarrant_verify.rego import tests as rego_tests
+from skillwarrant_verify.rego.modules import RegoModules
+from skillwarrant_verify.rego.tests import RegoTestRun
 
 POLICY = """package skillwarrant.region
 

@@ -17,11 +17,12 @@ import pytest
 from modules import codes, files, judged
 from skillwarrant_format.errors import PolicyError, Unavailable, UsageError
 from skillwarrant_format.strict_json import JsonObject
-from skillwarrant_verify import rego, rego_process
-from skillwarrant_verify.rego import RegoModules
-from skillwarrant_verify.rego_frames import MAX_FRAMES, receive, send
-from skillwarrant_verify.rego_process import Worker, WorkerRefused, WorkerStopped
-from skillwarrant_verify.rego_source import MAX_DEPTH, MAX_TOTAL_BYTES
+from skillwarrant_verify.rego import modules as rego
+from skillwarrant_verify.rego import process as rego_process
+from skillwarrant_verify.rego.frames import MAX_FRAMES, receive, send
+from skillwarrant_verify.rego.modules import RegoModules
+from skillwarrant_verify.rego.process import Worker, WorkerRefused, WorkerStopped
+from skillwarrant_verify.rego.source import MAX_DEPTH, MAX_TOTAL_BYTES
 
 SIMPLE = files('deny contains "large" if input.now > 5')
 SLOW = """deny contains "x" if {
@@ -178,7 +179,7 @@ def test_a_fork_while_a_worker_is_lent_leaves_it_to_the_parent() -> None:
     code = """
 import os, sys, threading, time
 from modules import codes, files
-from skillwarrant_verify.rego import RegoModules
+from skillwarrant_verify.rego.modules import RegoModules
 modules = RegoModules.load(files(sys.argv[1] + '\\ndeny_b contains "x"'))
 found = []
 thread = threading.Thread(target=lambda: found.append(codes(modules.evaluate({"now": 700}, {}))))
@@ -205,7 +206,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
 LOADED = """
 import os, sys
 from modules import files
-from skillwarrant_verify.rego import RegoModules
+from skillwarrant_verify.rego.modules import RegoModules
 modules = RegoModules.load(files(sys.argv[1]))
 print(modules._workers._idle[0]._process.pid, flush=True)
 """
@@ -275,7 +276,7 @@ def test_a_programs_own_signals_and_limits_change_no_bound() -> None:
     code = """
 import resource, signal, sys
 from modules import codes, files
-from skillwarrant_verify import rego
+from skillwarrant_verify.rego import modules as rego
 signal.signal(signal.SIGPROF, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

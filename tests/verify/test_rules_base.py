@@ -11,9 +11,9 @@ from builders import BASE, facts, manifest
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import Cast
-from skillwarrant_verify.decide import decide
-from skillwarrant_verify.decision import Finding
-from skillwarrant_verify.facts import AuthorisedBase, Facts
+from skillwarrant_verify.deciding.decide import decide
+from skillwarrant_verify.deciding.decision import Finding
+from skillwarrant_verify.deciding.facts import AuthorisedBase, Facts
 from skillwarrant_verify.policy import Policy
 from test_decide import policy
 

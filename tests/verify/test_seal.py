@@ -14,9 +14,9 @@ from torch import nn
 import tiny
 from catalogue import CASES, Case, answers, base, write
 from skillwarrant_format.snapshot import Snapshot
-from skillwarrant_verify.by_view import is_plain
-from skillwarrant_verify.load import Loaded, load
-from skillwarrant_verify.peft_tensors import adapter_state
+from skillwarrant_verify.loader.by_view import is_plain
+from skillwarrant_verify.loader.load import Loaded, load
+from skillwarrant_verify.loader.peft_tensors import adapter_state
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

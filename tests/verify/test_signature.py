@@ -53,8 +53,8 @@ from skillwarrant_format.errors import (
     WrongPredicate,
 )
 from skillwarrant_format.statement import Statement
-from skillwarrant_verify import embedded, sigstore_light
-from skillwarrant_verify.signature import Signature, Verified, verify, verify_signature
+from skillwarrant_verify.proof import embedded, sigstore_light
+from skillwarrant_verify.proof.signature import Signature, Verified, verify, verify_signature
 from skillwarrant_verify.trust import TrustRoot, from_devstack, public_good
 
 SETTINGS = settings(

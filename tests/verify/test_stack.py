@@ -24,8 +24,8 @@ from skillwarrant_format.errors import (
 )
 from skillwarrant_format.observation import Source
 from skillwarrant_verify import Combination, LoadOptions, StackItem
-from skillwarrant_verify import load as load_module
 from skillwarrant_verify.base import measure
+from skillwarrant_verify.loader import load as load_module
 from world import PRODUCTION, Failing, World, llama, logits, observed, phases, report, untouched
 
 NAMES = ("k", "b", "c")  # "a" is a part of lora_, which PEFT would mix up

@@ -14,9 +14,9 @@ from skillwarrant_format.errors import PolicyError
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import Deployment, Evidence, Skill, SkillManifest, TrainingData
 from skillwarrant_verify import Context
-from skillwarrant_verify.adapter_seen import AdapterSeen
-from skillwarrant_verify.decide import Facts, decide
-from skillwarrant_verify.facts import History
+from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
+from skillwarrant_verify.deciding.decide import Facts, decide
+from skillwarrant_verify.deciding.facts import History
 from test_decide import denied, policy
 
 

@@ -21,8 +21,9 @@ from skillwarrant_devstack import Devstack
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import TrustError, Unavailable, UsageError
 from skillwarrant_format.strict_json import canonical
-from skillwarrant_verify import embedded, trust, tuf_repository
-from skillwarrant_verify.signature import verify
+from skillwarrant_verify import trust
+from skillwarrant_verify.proof import embedded, tuf_repository
+from skillwarrant_verify.proof.signature import verify
 from skillwarrant_verify.trust import TrustRoot
 from tuf_world import Repository, dripping, serving, silent
 

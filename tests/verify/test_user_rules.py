@@ -13,11 +13,11 @@ from builders import BASE, facts, manifest
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyDenied, PolicyError, Unavailable
 from skillwarrant_verify import Context
-from skillwarrant_verify.catalogue import CATALOGUE
-from skillwarrant_verify.decide import decide, decide_document, requirements
-from skillwarrant_verify.decision_input import for_record, to_document
+from skillwarrant_verify.deciding.catalogue import CATALOGUE
+from skillwarrant_verify.deciding.decide import decide, decide_document, requirements
+from skillwarrant_verify.deciding.decision_input import for_record, to_document
+from skillwarrant_verify.deciding.requirement import RULES
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.requirement import RULES
 from test_policy import GOOD
 
 START = """from __future__ import annotations
@@ -260,4 +260,4 @@ def test_a_misspelt_code_of_ours_is_told_with_the_nearest() -> None:
 @pytest.mark.parametrize("code", list(CATALOGUE))
 def test_every_requirement_has_a_rule(code: str) -> None:
     found: Callable[..., Any] = RULES[code]
-    assert found.__module__.startswith("skillwarrant_verify.rules_")
+    assert found.__module__.startswith("skillwarrant_verify.deciding.rules_")

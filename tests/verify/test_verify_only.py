@@ -66,7 +66,7 @@ def test_the_short_way_imports_no_client_and_the_plain_way_does(light: Any, plai
 def test_whoever_imports_a_client_later_gets_the_real_one() -> None:
     python(
         "-c",
-        "from skillwarrant_verify.verify_only import import_sigstore\n"
+        "from skillwarrant_verify.proof.verify_only import import_sigstore\n"
         "assert import_sigstore()\n"
         "import requests, jwt, id, platformdirs, tuf, sys\n"
         "assert not hasattr(tuf, 'ngclient')\n"
@@ -82,7 +82,7 @@ def test_what_is_imported_already_is_used_as_it_is() -> None:
     python(
         "-c",
         "import requests\n"
-        "from skillwarrant_verify.verify_only import import_sigstore\n"
+        "from skillwarrant_verify.proof.verify_only import import_sigstore\n"
         "assert import_sigstore()\n"
         "from sigstore._internal.rekor import client\n"
         "assert client.requests is requests\n"
@@ -93,7 +93,7 @@ def test_what_is_imported_already_is_used_as_it_is() -> None:
 def test_signing_in_such_a_process_fails_loudly() -> None:
     python(
         "-c",
-        "from skillwarrant_verify.verify_only import import_sigstore\n"
+        "from skillwarrant_verify.proof.verify_only import import_sigstore\n"
         "assert import_sigstore()\n"
         "from sigstore.oidc import Issuer\n"
         "try:\n"
@@ -119,7 +119,7 @@ def test_where_anything_is_unexpected_sigstore_is_imported_as_always(
         f"{sabotage}\n"
         "import json, sys\n"
         f"sys.path.insert(0, {str(ANSWERS.parent)!r})\n"
-        "from skillwarrant_verify.verify_only import import_sigstore\n"
+        "from skillwarrant_verify.proof.verify_only import import_sigstore\n"
         "assert not import_sigstore()\n"
         "import answers; from pathlib import Path\n"
         f"answers.main(Path({str(bundles)!r}), 'plain')\n"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from skillwarrant_verify.activate import Gate, verify_and_load
     from skillwarrant_verify.context import Context
-    from skillwarrant_verify.enforcement import enforce
+    from skillwarrant_verify.enforcing.enforcement import enforce
+    from skillwarrant_verify.gate.recheck import CheckReport
     from skillwarrant_verify.identity import IdentityPattern
-    from skillwarrant_verify.operator_token import OperatorKeys, VerifiedOperator, verify_operator
+    from skillwarrant_verify.operators.operator_token import OperatorKeys, VerifiedOperator, verify_operator
     from skillwarrant_verify.policy import Policy
-    from skillwarrant_verify.policy_source import ReloadingPolicy
-    from skillwarrant_verify.policy_verify import SignedPolicy
-    from skillwarrant_verify.recheck import CheckReport
-    from skillwarrant_verify.revisions import RevisionStore
+    from skillwarrant_verify.signed_policy.policy_source import ReloadingPolicy
+    from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
+    from skillwarrant_verify.signed_policy.revisions import RevisionStore
     from skillwarrant_verify.stack import Combination, LoadOptions, StackItem
 
 __all__ = [
@@ -42,22 +42,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CheckReport": "recheck",
+    "CheckReport": "gate.recheck",
     "Combination": "stack",
     "Context": "context",
     "Gate": "activate",
     "IdentityPattern": "identity",
     "LoadOptions": "stack",
-    "OperatorKeys": "operator_token",
+    "OperatorKeys": "operators.operator_token",
     "Policy": "policy",
-    "ReloadingPolicy": "policy_source",
-    "RevisionStore": "revisions",
-    "SignedPolicy": "policy_verify",
+    "ReloadingPolicy": "signed_policy.policy_source",
+    "RevisionStore": "signed_policy.revisions",
+    "SignedPolicy": "signed_policy.policy_verify",
     "StackItem": "stack",
-    "VerifiedOperator": "operator_token",
-    "enforce": "enforcement",
+    "VerifiedOperator": "operators.operator_token",
+    "enforce": "enforcing.enforcement",
     "verify_and_load": "activate",
-    "verify_operator": "operator_token",
+    "verify_operator": "operators.operator_token",
 }
 
 _LOADING = frozenset({"peft", "safetensors", "torch", "transformers"})
@@ -85,6 +85,6 @@ def __getattr__(name: str) -> object:
 
 
 if os.environ.get("SKILLWARRANT_ENFORCE"):
-    from skillwarrant_verify.enforcement import enforce_if_asked
+    from skillwarrant_verify.enforcing.enforcement import enforce_if_asked
 
     enforce_if_asked()

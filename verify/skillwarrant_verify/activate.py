@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING
 
 from skillwarrant_audit.recorder import Recorder
 from skillwarrant_verify import base, trust
-from skillwarrant_verify.charter import Charter, Clock
 from skillwarrant_verify.context import Context
-from skillwarrant_verify.defaults import default_log_directory, utc_now
-from skillwarrant_verify.fetch import AdapterSource, BundleSource
-from skillwarrant_verify.judge import judge_newcomers
-from skillwarrant_verify.loading import intend, put_on
-from skillwarrant_verify.merging import merge_and_unload
-from skillwarrant_verify.mixing import mix_residents
+from skillwarrant_verify.gate.charter import Charter, Clock
+from skillwarrant_verify.gate.defaults import default_log_directory, utc_now
+from skillwarrant_verify.gate.judge import judge_newcomers
+from skillwarrant_verify.gate.loading import intend, put_on
+from skillwarrant_verify.gate.merging import merge_and_unload
+from skillwarrant_verify.gate.mixing import mix_residents
+from skillwarrant_verify.gate.recheck import CheckReport, check
+from skillwarrant_verify.gate.removal import deactivate
+from skillwarrant_verify.gate.stacking import Stack
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.policy_place import refuse_inside
-from skillwarrant_verify.policy_source import PolicyGiven, source_of
-from skillwarrant_verify.policy_verify import SignedPolicy
-from skillwarrant_verify.recheck import CheckReport, check
-from skillwarrant_verify.removal import deactivate
+from skillwarrant_verify.proof.fetch import AdapterSource, BundleSource
+from skillwarrant_verify.signed_policy.policy_place import refuse_inside
+from skillwarrant_verify.signed_policy.policy_source import PolicyGiven, source_of
+from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
 from skillwarrant_verify.stack import Combination, CombinationType, LoadOptions, SignMethod, StackItem, SvdDriver
-from skillwarrant_verify.stacking import Stack
 
 if TYPE_CHECKING:
     import torch

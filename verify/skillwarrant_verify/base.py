@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Final, get_args
 from torch import nn
 
 from skillwarrant_format.errors import UsageError
-from skillwarrant_verify.alterations import alterations
-from skillwarrant_verify.measurement import Measurement, take
-from skillwarrant_verify.peft_adapter import base_of
+from skillwarrant_verify.loader.peft_adapter import base_of
+from skillwarrant_verify.measuring.alterations import alterations
+from skillwarrant_verify.measuring.measurement import Measurement, take
 from skillwarrant_verify.policy import Measure
 
 if TYPE_CHECKING:

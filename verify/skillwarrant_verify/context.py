@@ -15,7 +15,7 @@ from skillwarrant_format.fields import check_text, format_time
 from skillwarrant_format.limits import MAX_NAME_CHARS
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.strict_json import JsonObject, JsonValue
-from skillwarrant_verify.verified_operator import VerifiedOperator
+from skillwarrant_verify.operators.verified_operator import VerifiedOperator
 
 __all__ = ["Context"]
 

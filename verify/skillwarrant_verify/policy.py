@@ -20,12 +20,14 @@ from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyOrigin, PolicyUsed
 from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_format.toml import only
-from skillwarrant_verify.decision import Severity
-from skillwarrant_verify.named_files import Files, NamedFile, files_below, parse_files, read_all
-from skillwarrant_verify.policy_document import PolicyDocument
-from skillwarrant_verify.policy_evidence import EvidenceRule
-from skillwarrant_verify.policy_modes import Modes
-from skillwarrant_verify.policy_reading import (
+from skillwarrant_verify.deciding.decision import Severity
+from skillwarrant_verify.deciding.requirement import Rule
+from skillwarrant_verify.deciding.user_rules import load_rules
+from skillwarrant_verify.document.named_files import Files, NamedFile, files_below, parse_files, read_all
+from skillwarrant_verify.document.policy_document import PolicyDocument
+from skillwarrant_verify.document.policy_evidence import EvidenceRule
+from skillwarrant_verify.document.policy_modes import Modes
+from skillwarrant_verify.document.policy_reading import (
     KEYS,
     Measure,
     measure,
@@ -36,7 +38,7 @@ from skillwarrant_verify.policy_reading import (
     tables,
     words,
 )
-from skillwarrant_verify.policy_sections import (
+from skillwarrant_verify.document.policy_sections import (
     ALLOWABLE_HAZARDS,
     ALTERATIONS,
     AllowedBase,
@@ -44,13 +46,11 @@ from skillwarrant_verify.policy_sections import (
     OperatorRules,
     PublisherRule,
 )
-from skillwarrant_verify.policy_terms import AdapterLimits, DataRules, Revocations, VersionRules
-from skillwarrant_verify.requirement import Rule
-from skillwarrant_verify.user_rules import load_rules
+from skillwarrant_verify.document.policy_terms import AdapterLimits, DataRules, Revocations, VersionRules
 
 if TYPE_CHECKING:
-    from skillwarrant_verify.opa_http import OpaServer
-    from skillwarrant_verify.rego import RegoModules
+    from skillwarrant_verify.rego.modules import RegoModules
+    from skillwarrant_verify.rego.opa_http import OpaServer
 
 __all__ = ["API_VERSION", "Measure", "Policy"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from skillwarrant_verify.decision import Finding
-from skillwarrant_verify.facts import Facts
+from skillwarrant_verify.deciding.decision import Finding
+from skillwarrant_verify.deciding.facts import Facts
+from skillwarrant_verify.deciding.requirement import no, proves, unknown, yes
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.requirement import no, proves, unknown, yes
 
 __all__ = ["Facts", "Finding", "Policy", "no", "proves", "unknown", "yes"]

@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 
 from skillwarrant_format.errors import UsageError
 from skillwarrant_format.strict_json import JsonObject
-from skillwarrant_verify.fetch import AdapterSource, BundleSource
+from skillwarrant_verify.proof.fetch import AdapterSource, BundleSource
 
 __all__ = [
     "Combination",

@@ -17,8 +17,8 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import TrustError, Unavailable
 from skillwarrant_format.fields import format_time
 from skillwarrant_format.observation_parts import TrustUsed
-from skillwarrant_verify.embedded import PUBLIC_GOOD, embedded, installed_at, sigstore_version
-from skillwarrant_verify.trusted_root import TrustedRoot, inner_root
+from skillwarrant_verify.proof.embedded import PUBLIC_GOOD, embedded, installed_at, sigstore_version
+from skillwarrant_verify.proof.trusted_root import TrustedRoot, inner_root
 
 __all__ = ["TrustRoot", "from_devstack", "from_file", "from_tuf", "public_good"]
 
@@ -143,7 +143,7 @@ def from_devstack(directory: str | os.PathLike[str]) -> TrustRoot:
 
 
 def _refreshed(url: str, root: bytes, *, offline: bool, max_age: timedelta | None, cache: Path | None) -> TrustRoot:
-    from skillwarrant_verify import tuf_repository  # late: a TUF client is needed by few
+    from skillwarrant_verify.proof import tuf_repository  # late: a TUF client is needed by few
 
     target = tuf_repository.fetch(url, root=root, offline=offline, cache=cache)
     source = f"TUF {url}{', as last refreshed' if offline else ''}"

@@ -15,7 +15,7 @@ from skillwarrant_cli.options import FILE, PATH, json_option
 if TYPE_CHECKING:
     from skillwarrant_cli.sarif import Result
     from skillwarrant_format.strict_json import JsonObject
-    from skillwarrant_verify.policy_lint import Found
+    from skillwarrant_verify.review.policy_lint import Found
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -40,8 +40,8 @@ def command(path: Path, strict: bool, sarif: Path | None, as_json: bool) -> None
     have passed. The codes are in docs/reference/policy-check.md. DIR may hold one policy, or directories with one
     each.
     """
-    from skillwarrant_verify.policy_cases import find_policies
-    from skillwarrant_verify.policy_lint import RULES, check
+    from skillwarrant_verify.review.policy_cases import find_policies
+    from skillwarrant_verify.review.policy_lint import RULES, check
 
     now = datetime.now(UTC)
     found = [(file, check(file, now)) for file in find_policies(path)]

@@ -16,7 +16,7 @@ from skillwarrant_format.fields import format_time
 if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonObject
     from skillwarrant_verify.policy import Policy
-    from skillwarrant_verify.policy_diff import Remade
+    from skillwarrant_verify.review.policy_diff import Remade
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -59,8 +59,8 @@ def command(old: Path, new: Path, log: Path, operator_key: Path | None, as_json:
 
     Exit 0: none would change. 1: some would. 3: none would, as far as can be told; some inputs are not there.
     """
-    from skillwarrant_verify.past import past_decisions
-    from skillwarrant_verify.policy_diff import compare
+    from skillwarrant_verify.review.past import past_decisions
+    from skillwarrant_verify.review.policy_diff import compare
 
     before, after = one_policy(old), one_policy(new)
     with progress.waiting("verifying the log"):

@@ -19,9 +19,9 @@ from skillwarrant_format.fields import format_time
 
 if TYPE_CHECKING:
     from skillwarrant_format.strict_json import JsonObject, JsonValue
-    from skillwarrant_verify.decision import Decision
-    from skillwarrant_verify.past import PastDecision
+    from skillwarrant_verify.deciding.decision import Decision
     from skillwarrant_verify.policy import Policy
+    from skillwarrant_verify.review.past import PastDecision
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -107,8 +107,8 @@ def _on_disk(
     policy: Policy, path: Path, adapter: Path, *, about: AdapterChoice, place: PlaceChoice, trust: TrustChoice
 ) -> Decision:
     """What would be decided of an adapter that a model has to itself."""
-    from skillwarrant_verify.decide import decide
-    from skillwarrant_verify.policy_place import refuse_inside
+    from skillwarrant_verify.deciding.decide import decide
+    from skillwarrant_verify.signed_policy.policy_place import refuse_inside
 
     refuse_inside(path, adapter)
     about.check()
@@ -120,7 +120,7 @@ def _on_disk(
 def _supposed(policy: Policy, path: Path) -> Decision:
     from skillwarrant_format.limits import MAX_JSON_BYTES
     from skillwarrant_format.strict_json import loads
-    from skillwarrant_verify.decide import decide_document
+    from skillwarrant_verify.deciding.decide import decide_document
 
     try:
         with path.open("rb") as file:
@@ -131,8 +131,8 @@ def _supposed(policy: Policy, path: Path) -> Decision:
 
 
 def _past(policy: Policy, log: Path, activation: str, operator_key: Path | None) -> Iterator[_Told]:
-    from skillwarrant_verify.decide import decide_document
-    from skillwarrant_verify.past import past_decisions
+    from skillwarrant_verify.deciding.decide import decide_document
+    from skillwarrant_verify.review.past import past_decisions
 
     found = [one for one in past_decisions(log, operator_key) if one.activation.startswith(activation)]
     if len({one.activation for one in found}) != 1:
@@ -149,7 +149,7 @@ def _past(policy: Policy, log: Path, activation: str, operator_key: Path | None)
 
 
 def _tell(policy: Policy, told: Sequence[_Told], why_allowed: bool, *, as_json: bool) -> None:
-    from skillwarrant_verify.explain import explain
+    from skillwarrant_verify.deciding.explain import explain
 
     text = "\n\n".join(
         "\n".join((*_record(one.past, policy), explain(one.decision).text(why_allowed=why_allowed))) for one in told
@@ -178,7 +178,7 @@ def _record(past: PastDecision | None, policy: Policy) -> Iterator[str]:
 
 
 def _fields(one: _Told) -> JsonObject:
-    from skillwarrant_verify.explain import explain
+    from skillwarrant_verify.deciding.explain import explain
 
     found = explain(one.decision).to_json()
     if one.past is None:
@@ -196,7 +196,7 @@ def _fields(one: _Told) -> JsonObject:
 
 def _ask(policy: Policy, *, as_json: bool) -> None:
     """What it asks, without an input."""
-    from skillwarrant_verify.catalogue import CATALOGUE
+    from skillwarrant_verify.deciding.catalogue import CATALOGUE
 
     now = datetime.now(UTC)
     asked = [(code, policy.severity(code, now), policy.asked_by(code)) for code in (*CATALOGUE, *policy.rules)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skillwarrant_format.fingerprint import Fingerprint
     from skillwarrant_format.strict_json import JsonObject
     from skillwarrant_verify.identity import IdentityPattern
-    from skillwarrant_verify.policy_template import Answers
+    from skillwarrant_verify.review.policy_template import Answers
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -68,7 +68,7 @@ def command(
     policy.toml and cases.toml, into DIR, with comments. What is not given is asked for on a terminal: who signs,
     and where it is to run. Nothing is overwritten. What is written passes `policy check` and `policy test`.
     """
-    from skillwarrant_verify.policy_template import Answers
+    from skillwarrant_verify.review.policy_template import Answers
 
     policy, cases = directory / "policy.toml", directory / "cases.toml"
     for path in (policy, cases):
@@ -94,7 +94,7 @@ def _signer(
 ) -> tuple[IdentityPattern, str | None]:
     """Who signs, and for a repository its owner."""
     from skillwarrant_verify.identity import IdentityPattern
-    from skillwarrant_verify.policy_template import GITHUB, github_identity
+    from skillwarrant_verify.review.policy_template import GITHUB, github_identity
 
     if identity or issuer:
         if repository or workflow or not (identity and issuer):
@@ -137,9 +137,9 @@ def _write(answers: Answers, policy: Path, cases: Path) -> None:
 
 def _tell(policy: Path, cases: Path, *, as_json: bool) -> None:
     from skillwarrant_verify.policy import Policy
-    from skillwarrant_verify.policy_cases import read_cases
-    from skillwarrant_verify.policy_lint import check
-    from skillwarrant_verify.policy_test import run_cases
+    from skillwarrant_verify.review.policy_cases import read_cases
+    from skillwarrant_verify.review.policy_lint import check
+    from skillwarrant_verify.review.policy_test import run_cases
 
     remarks = check(policy, datetime.now(UTC))
     results = run_cases(Policy.load(policy), read_cases(policy))

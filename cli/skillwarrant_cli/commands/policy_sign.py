@@ -77,7 +77,7 @@ def command(*, directory: Path, days: int, signing: SigningChoice, dry_run: bool
 
 def _check(files: PolicyFiles, now: datetime) -> None:
     """Whatever a gate would refuse is not signed, nor what a reader would take for a rule and no gate for one."""
-    from skillwarrant_verify.named_files import files_of
+    from skillwarrant_verify.document.named_files import files_of
     from skillwarrant_verify.policy import Policy
 
     policy = Policy.parse(files.files[files.document], name=files.document, files=files_of(files.files))
@@ -124,7 +124,7 @@ def _show(statement: Statement, *, as_json: bool) -> None:
 def _report(path: Path, raw: bytes, trust_config: Path | None, *, as_json: bool) -> None:
     from skillwarrant_format.bundle import RawBundle
     from skillwarrant_format.policy_bundle import PolicyBundle
-    from skillwarrant_verify.certificate import parse_certificate, read_signer
+    from skillwarrant_verify.proof.certificate import parse_certificate, read_signer
 
     bundle = RawBundle.parse(raw)
     statement, policy = PolicyBundle.read(bundle.envelope.payload)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from skillwarrant_cli.sarif import Result
     from skillwarrant_format.strict_json import JsonObject
     from skillwarrant_verify.policy import Policy
-    from skillwarrant_verify.policy_test import CaseResult, Covered
-    from skillwarrant_verify.rego_tests import RegoTest, RegoTestRun
+    from skillwarrant_verify.rego.tests import RegoTest, RegoTestRun
+    from skillwarrant_verify.review.policy_test import CaseResult, Covered
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -74,7 +74,7 @@ def command(path: Path, junit: Path | None, sarif: Path | None, as_json: bool) -
     policy, or directories with one each. A policy without cases is an error. What no case shows both proved and
     denied is named: nobody has seen that line of the policy work.
     """
-    from skillwarrant_verify.policy_cases import find_policies
+    from skillwarrant_verify.review.policy_cases import find_policies
 
     tested = [_test(file) for file in find_policies(path)]
     if junit is not None:
@@ -90,8 +90,8 @@ def command(path: Path, junit: Path | None, sarif: Path | None, as_json: bool) -
 
 def _test(file: Path) -> _Tested:
     from skillwarrant_verify.policy import Policy
-    from skillwarrant_verify.policy_cases import read_cases
-    from skillwarrant_verify.policy_test import coverage, run_cases, run_rego_tests
+    from skillwarrant_verify.review.policy_cases import read_cases
+    from skillwarrant_verify.review.policy_test import coverage, run_cases, run_rego_tests
 
     policy = Policy.load(file)
     results = run_cases(policy, read_cases(file))

@@ -49,10 +49,10 @@ def command(
     Signature, certificate, transparency log, every file, the times, and that this host has seen no newer revision.
     What the host has seen is beside its activation log, and is not changed.
     """
-    from skillwarrant_verify.defaults import default_log_directory
+    from skillwarrant_verify.gate.defaults import default_log_directory
     from skillwarrant_verify.identity import IdentityPattern
-    from skillwarrant_verify.policy_verify import SignedPolicy
-    from skillwarrant_verify.revisions import RevisionStore
+    from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
+    from skillwarrant_verify.signed_policy.revisions import RevisionStore
 
     demand = SignedPolicy(
         path=path,

@@ -19,7 +19,7 @@ from skillwarrant_format.fields import format_time
 if TYPE_CHECKING:
     from skillwarrant_cli.demand import Demand, Given, Judgement
     from skillwarrant_format.strict_json import JsonObject
-    from skillwarrant_verify.facts import AuthorisedBase
+    from skillwarrant_verify.deciding.facts import AuthorisedBase
     from skillwarrant_verify.trust import TrustRoot
 
 __all__ = ["CODES", "FIELDS", "command"]
@@ -133,7 +133,7 @@ def _proved(judgement: Judgement) -> str:
 
 
 def _base(given: Given) -> AuthorisedBase | None:
-    from skillwarrant_verify.facts import AuthorisedBase
+    from skillwarrant_verify.deciding.facts import AuthorisedBase
 
     return None if given.base is None else AuthorisedBase.find(given.verified.manifest.base_models, given.base)
 

@@ -28,9 +28,9 @@ Nobody changed the adapter: the base model, the deployment or the company is ano
 becomes another while the gate works."""
 
 IDP = "https://idp.acme.example"
-LOAD = "skillwarrant_verify.load.load"
+LOAD = "skillwarrant_verify.loader.load.load"
 INJECT = "peft.tuners.tuners_utils.BaseTuner.inject_adapter"
-HASH = "skillwarrant_verify.measurement.hash_all"
+HASH = "skillwarrant_verify.measuring.measurement.hash_all"
 FOREIGN = "runtime.unaltered composition.allowed"
 
 

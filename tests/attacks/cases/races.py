@@ -21,7 +21,7 @@ Many threads at once: for one name, for one model, with honest and damaged files
 clock that goes back; a log that is taken away between the intent and the load."""
 
 THREADS = 6
-LOAD = "skillwarrant_verify.load.load"
+LOAD = "skillwarrant_verify.loader.load.load"
 
 
 def case(name: str, refused_by: str, says: str = "", *, setup: Any = Second, **options: Any) -> Any:

@@ -26,7 +26,7 @@ WORDS = "Somebody who can write to the adapter's directory, a mirror or a cache,
 
 READ = "skillwarrant_format.directory_reader.Reader.read"
 HASH = "skillwarrant_format.hashing.StreamHasher.feed"
-LOAD = "skillwarrant_verify.load.load"
+LOAD = "skillwarrant_verify.loader.load.load"
 INJECT = "peft.tuners.tuners_utils.BaseTuner.inject_adapter"
 
 

@@ -21,7 +21,7 @@ from skillwarrant_format.bundle import RawBundle
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.manifest import PREDICATE_TYPE
 from skillwarrant_format.statement import Statement
-from skillwarrant_verify.embedded import embedded
+from skillwarrant_verify.proof.embedded import embedded
 
 World = Any  # of conftest.py, which cannot be imported from here
 Arguments = tuple[str | Path, ...]

@@ -1,0 +1,125 @@
+"""Who may share a model: what the publishers of all its skills say, and what the consumer's policy says. Pure.
+
+Everything here is asked about a whole set, and of every member: a set is not allowed because its pairs are. An
+adapter without a manifest has no name: every prohibition covers it, and no permission does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import isfinite
+
+from skillwarrant_format.manifest import SkillManifest
+from skillwarrant_format.names import matches
+from skillwarrant_verify.document.policy_sections import CompositionRules
+from skillwarrant_verify.review.matching import matched
+
+__all__ = ["Companion", "consumer_objection", "publishers_objection", "weight_objection"]
+
+_FOREIGN = "an adapter that did not come through the gate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """An adapter that is on the model already, or comes onto it at the same moment.
+
+    Args:
+        adapter_name: its name on the model.
+        manifest: None where it did not come through a gate.
+        weight: with which it is mixed in; None: as it is, which counts as 1.
+    """
+
+    adapter_name: str
+    manifest: SkillManifest | None
+    weight: float | None = None
+
+    @property
+    def skill(self) -> str | None:
+        """Its skill's name, where it has one."""
+        return None if self.manifest is None else self.manifest.skill.name
+
+    def __str__(self) -> str:
+        return self.skill or f"{_FOREIGN} ({self.adapter_name})"
+
+
+def publishers_objection(members: Sequence[Companion], *, tolerate_foreign: bool = False) -> str | None:
+    """The first reason of a publisher why these may not share a model; None where there is none.
+
+    Every publisher is asked about every other skill.
+
+    Args:
+        tolerate_foreign: adapters without a manifest have nobody to consent, and are let pass as far as no other
+            publisher restricts its company.
+    """
+    for place, member in enumerate(members):
+        if member.manifest is None:
+            if not tolerate_foreign:
+                return f"the adapter {member.adapter_name!r} on this model did not come through the gate"
+            continue
+        others = [other for where, other in enumerate(members) if where != place]
+        if others and (found := _against(member.manifest, others)):
+            return found
+    return None
+
+
+def _against(one: SkillManifest, others: list[Companion]) -> str | None:
+    rules, name = one.composition, one.skill.name
+    if not rules.stackable:
+        return f"{name} must be alone on its model"
+    if rules.max_skills is not None and len(others) + 1 > rules.max_skills:
+        return f"{name} allows at most {rules.max_skills} skills on one model"
+    for other in others:
+        if any(_may_be(pattern, other) for pattern in rules.deny_with):
+            return f"{name} may not share a model with {other}"
+        if rules.allow_with and not any(_is(pattern, other) for pattern in rules.allow_with):
+            return f"{name} may share a model with {' or '.join(rules.allow_with)} only, and not with {other}"
+    return None
+
+
+def consumer_objection(rules: CompositionRules, members: Sequence[Companion]) -> str | None:
+    """The first rule of the policy that this set breaks, by number or by name; None where it breaks none."""
+    if rules.max_active is not None and len(members) > rules.max_active:
+        return f"{len(members)} adapters would be on one model, and at most {rules.max_active} may be"
+    for one, other in combinations(members, 2):
+        if rules.allowed_pairs and not any(_is_pair(pair, one, other) for pair in rules.allowed_pairs):
+            return f"{one} and {other} are none of the allowed pairs"
+    for conflict in rules.conflicts:
+        if (found := _represented(conflict, members)) is not None:
+            return f"not all of these may be on one model: {', '.join(map(str, found))}"
+    return None
+
+
+def weight_objection(rules: CompositionRules, members: Sequence[Companion]) -> str | None:
+    """The first weight, or the sum of them, that the policy does not allow; None where there is none."""
+    total = 0.0
+    for member in members:
+        weight = 1.0 if member.weight is None else member.weight
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
+            return f"{member} has the weight {weight!r}, which is no finite number"
+        if rules.max_weight is not None and abs(weight) > rules.max_weight:
+            return f"{member} has the weight {weight:g}, and at most {rules.max_weight:g} is allowed"
+        total += abs(weight)
+    if rules.max_total_weight is not None and total > rules.max_total_weight:
+        return f"the weights add up to {total:g}, and at most {rules.max_total_weight:g} is allowed"
+    return None
+
+
+def _is(pattern: str, member: Companion) -> bool:
+    return member.skill is not None and matches(pattern, member.skill)
+
+
+def _may_be(pattern: str, member: Companion) -> bool:
+    return member.skill is None or matches(pattern, member.skill)
+
+
+def _is_pair(pair: tuple[str, ...], one: Companion, other: Companion) -> bool:
+    first, second = pair
+    return (_is(first, one) and _is(second, other)) or (_is(first, other) and _is(second, one))
+
+
+def _represented(patterns: tuple[str, ...], members: Sequence[Companion]) -> list[Companion] | None:
+    """A member of its own for every pattern, or None."""
+    places = matched(patterns, members, _may_be)
+    return [members[place] for place in places] if len(places) == len(patterns) else None

@@ -1,0 +1,1 @@
+"""The gate's operations, one a module: judging, loading, stacking, mixing, merging, removing, and their records."""

@@ -1,0 +1,1 @@
+"""What a base model in memory measures, and what acts on it beside its tensors."""

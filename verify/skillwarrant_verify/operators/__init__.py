@@ -1,0 +1,1 @@
+"""Who runs a deployment, as an identity provider has signed it."""

@@ -1,0 +1,1 @@
+"""From a bundle's bytes to who signed what, and where it is logged. No policy, no torch."""

@@ -1,0 +1,26 @@
+"""`Remark`: something suspicious in a policy that can be used, and where in the document it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skillwarrant_verify.document.policy_lines import KeyPath
+
+__all__ = ["Remark"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """One remark.
+
+    Args:
+        code: stable, `identity.over-wide`.
+        message: one sentence.
+        at: the key that it is about.
+        fix: what to do, as an imperative.
+    """
+
+    code: str
+    message: str
+    at: KeyPath
+    fix: str | None = None

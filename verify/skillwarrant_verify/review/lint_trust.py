@@ -1,0 +1,157 @@
+"""What is suspicious in whom a policy believes: publishers, operators, and signers of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from skillwarrant_format.names import SKILL_PATTERN
+from skillwarrant_verify.document.policy_evidence import EvidenceRule
+from skillwarrant_verify.document.policy_lines import KeyPath
+from skillwarrant_verify.document.policy_sections import PublisherRule
+from skillwarrant_verify.identity import IdentityPattern
+from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.review.lint_remark import Remark
+from skillwarrant_verify.review.policy_overlap import covers_identity, covers_name
+
+__all__ = ["RULES", "trust"]
+
+RULES: Final = {
+    "identity.over-wide": "an identity's pattern covers more than one reviewed place",
+    "identity.any-branch": "an identity's pattern covers every branch",
+    "identity.pull-request": "an identity covers pull requests, which anybody can open",
+    "identity.never": "an identity that its issuer never certifies",
+    "publisher.duplicate": "two publishers are the same",
+    "publisher.shadowed": "a publisher grants nothing that another does not",
+    "publisher.revoked": "a publisher all of whose signatures are revoked",
+    "skills.over-wide": "a publisher may vouch for skills of any organisation",
+    "skills.never": "a pattern that no skill's name is like",
+    "skills.redundant": "a pattern of skills that another one covers",
+    "evidence.never": "evidence that nobody can give",
+}
+_GITHUB: Final = "https://token.actions.githubusercontent.com"
+_GITHUB_HOST: Final = "https://github.com/"
+_PIN: Final = "Name the workflow and the tags: …/.github/workflows/release.yml@refs/tags/v*"
+
+
+def trust(policy: Policy) -> Iterator[Remark]:
+    """Every remark about whom a policy believes."""
+    for at, pattern in _patterns(policy):
+        yield from _identity(pattern, at)
+    for number, publisher in enumerate(policy.publishers):
+        yield from _publisher(policy, publisher, number)
+        yield from _skills(publisher, number)
+    for number, rule in enumerate(policy.evidence):
+        yield from _evidence(policy, rule, number)
+
+
+def _patterns(policy: Policy) -> Iterator[tuple[KeyPath, IdentityPattern]]:
+    for number, publisher in enumerate(policy.publishers):
+        yield ("publishers", number, "identity"), publisher.signer
+    for number, issuer in enumerate(policy.operators.issuers):
+        for place, subject in enumerate(issuer.subjects):
+            yield ("operators", "issuers", number, "subjects", place), subject
+    for number, rule in enumerate(policy.evidence):
+        for place, signer in enumerate(rule.signers):
+            yield ("evidence", number, "signers", place, "identity"), signer
+
+
+def _identity(pattern: IdentityPattern, at: KeyPath) -> Iterator[Remark]:
+    whole, _, ref = pattern.identity.partition("@")
+    workflow, last = whole.rpartition("/")[2], pattern.identity.rpartition("/")[2]
+    if last == "**" and not ref:
+        scope = pattern.identity.removesuffix("**")
+        yield _wide(f"this covers everything below {scope}, whoever may run it", at, pattern)
+    elif "*" in workflow and "/.github/workflows/" in whole:
+        yield _wide("this covers any workflow of the repository: who can add one can sign", at, pattern)
+    if ref in {"*", "**", "refs/*", "refs/**"}:
+        yield _wide("this covers every ref: who can push a branch can sign", at, pattern)
+    elif ref in {"refs/heads/*", "refs/heads/**"}:
+        message = "this covers every branch: who can push one can sign, unreviewed"
+        yield Remark(code="identity.any-branch", message=message, at=at, fix=_PIN)
+    elif ref.startswith("refs/pull/"):
+        message = "this covers pull requests, which anybody can open"
+        yield Remark(code="identity.pull-request", message=message, at=at, fix=_PIN)
+    if pattern.issuer == _GITHUB and (why := _never_from_github(pattern)):
+        yield Remark(code="identity.never", message=why, at=at, fix=_PIN)
+
+
+def _wide(message: str, at: KeyPath, pattern: IdentityPattern) -> Remark:
+    fix = _PIN if pattern.issuer == _GITHUB else "Name who it is, as far as it can be told."
+    return Remark(code="identity.over-wide", message=message, at=at, fix=fix)
+
+
+def _never_from_github(pattern: IdentityPattern) -> str | None:
+    if not pattern.identity.startswith(_GITHUB_HOST):
+        return f"this issuer certifies only what begins with {_GITHUB_HOST}: nobody will ever match"
+    if "@" not in pattern.identity and not pattern.identity.endswith("/**"):
+        return "this issuer's identities end in @ and a ref: nobody will ever match"
+    return None
+
+
+def _publisher(policy: Policy, rule: PublisherRule, number: int) -> Iterator[Remark]:
+    at: KeyPath = ("publishers", number)
+    for place, other in enumerate(policy.publishers):
+        if place == number or not _grants(other, rule):
+            continue
+        if _grants(rule, other):
+            if place < number:
+                message = f"this publisher is the same as publishers[{place}]"
+                yield Remark(code="publisher.duplicate", message=message, at=at, fix="Take one of them out.")
+            continue
+        message = f"all that this publisher may, publishers[{place}] grants it too, and more"
+        fix = "Take this one out; or narrow the other, if this one was to be a limit: publishers only ever add."
+        yield Remark(code="publisher.shadowed", message=message, at=at, fix=fix)
+        break
+    for signer in policy.revocations.signers:
+        if signer.since is None and covers_identity(signer.signer, rule.signer):
+            message = "every signature of this publisher is revoked"
+            yield Remark(code="publisher.revoked", message=message, at=at, fix="Take the publisher out.")
+
+
+def _grants(wide: PublisherRule, narrow: PublisherRule) -> bool:
+    """Whether one grants all that the other does."""
+    return (
+        covers_identity(wide.signer, narrow.signer)
+        and all(any(covers_name(one, other) for one in wide.skills) for other in narrow.skills)
+        and (
+            not wide.base_models
+            or (
+                bool(narrow.base_models)
+                and all(any(covers_name(one, other) for one in wide.base_models) for other in narrow.base_models)
+            )
+        )
+    )
+
+
+def _skills(rule: PublisherRule, number: int) -> Iterator[Remark]:
+    for place, pattern in enumerate(rule.skills):
+        at: KeyPath = ("publishers", number, "skills", place)
+        organisation, slash, _ = pattern.partition("/")
+        if slash and "*" in organisation:
+            message = f"{pattern} covers skills of other organisations too"
+            fix = "Name the organisation: acme/*"
+            yield Remark(code="skills.over-wide", message=message, at=at, fix=fix)
+        if not SKILL_PATTERN.fullmatch(pattern):
+            fix = "Write lower case, organisation/skill, like acme/*"
+            yield Remark(code="skills.never", message=f"no skill has a name like {pattern}", at=at, fix=fix)
+        others = [other for where, other in enumerate(rule.skills) if where != place]
+        wider = next((other for other in others if covers_name(other, pattern) and other != pattern), None)
+        if wider is not None:
+            message = f"{pattern} adds nothing to {wider}"
+            yield Remark(code="skills.redundant", message=message, at=at, fix="Take one of them out.")
+
+
+def _evidence(policy: Policy, rule: EvidenceRule, number: int) -> Iterator[Remark]:
+    """Who could have signed the manifest does not count as independent of who did."""
+    if not rule.independent:
+        return
+    able = [
+        signer
+        for signer in rule.signers
+        if not all(covers_identity(publisher.signer, signer) for publisher in policy.publishers)
+    ]
+    if len(able) < rule.distinct:
+        message = "the publishers could sign this themselves, so no signature by these signers counts"
+        fix = "Name signers that no publisher's pattern covers."
+        yield Remark(code="evidence.never", message=message, at=("evidence", number, "signers"), fix=fix)
