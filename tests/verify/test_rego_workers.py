@@ -40,7 +40,7 @@ def children() -> set[int]:
     """Workers of this process that run."""
     command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {int(line.split()[0]) for line in found.stdout.splitlines() if "rego_worker" in line}
+    return {int(line.split()[0]) for line in found.stdout.splitlines() if "skillwarrant_verify.rego.worker" in line}
 
 
 def only_worker(modules: RegoModules) -> int:
