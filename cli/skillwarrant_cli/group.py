@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "init": "Write a skill.toml to fill in, for an adapter.",
     "sign": "Vouch for an adapter: sign its manifest and log it.",
     "approve": "Agree to a release: sign that you have looked at it.",
+    "certify": "Certify a release: sign what came out of testing its behaviour.",
     "verify": "Check an adapter against its manifest and your policy.",
     "inspect": "Show what a bundle claims, without verifying it.",
     "policy": "Write, check, test, explain, compare and sign policies.",

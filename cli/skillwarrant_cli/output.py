@@ -38,6 +38,8 @@ OUTCOMES: Final = {1: "refused", 2: "misuse", 3: "could-not-check"}
 """Exit code -> `outcome` in JSON; 0 is "ok"."""
 _NO: Final = {"demo": "failed"}  # a command whose no is about itself
 _COULD_NOT: Final = {
+    "approve": "sign",
+    "certify": "sign",
     "demo": "run",
     "devstack": "start",
     "init": "write",

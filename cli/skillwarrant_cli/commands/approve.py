@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from skillwarrant_cli import output, progress
+from skillwarrant_cli import output
+from skillwarrant_cli.endorsing import Endorsed, Release
 from skillwarrant_cli.options import FILE, PATH, json_option
 from skillwarrant_cli.signing import SigningChoice, signing_options
-from skillwarrant_format.errors import UsageError
-
-if TYPE_CHECKING:
-    from skillwarrant_attest import Credential
-    from skillwarrant_cli.bundle_file import ReadBundle
-    from skillwarrant_format.strict_json import JsonObject
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -24,7 +19,7 @@ CODES: Final = ("approved",)
 FIELDS: Final = {
     "path": "the approval's bundle",
     "bundle": "`sha256:` of that file",
-    "approves": "`sha256:` of the manifest's bundle",
+    "manifest": "`sha256:` of the manifest's bundle, which is what is approved",
     "skill": "`name` and `version`",
     "signer": "`identity` and `issuer` of who approves, as the certificate has them",
 }
@@ -46,70 +41,24 @@ def command(
     here; who signed them is not: `skillwarrant verify` does that. What you sign is about this very bundle. Give the
     file to the gate as evidence.
     """
-    from skillwarrant_attest.files import create
-    from skillwarrant_cli.bundle_file import ReadBundle
     from skillwarrant_format.endorsement import Approval
 
-    path = out or directory.resolve().with_name(directory.resolve().name + _SUFFIX)
-    if path.exists():
-        raise UsageError(f"{path} is already there", fix="Delete it, or name another with --out.")
-    read = ReadBundle.read(directory)
-    _check_files(directory, read)
-    skill = read.manifest.skill
-    statement = Approval(skill=skill.name, version=skill.version, comment=comment).to_statement(read.bundle.digest)
-    credential = signing.credential()
-    if not as_json:
-        output.note(_announcement(read, credential, signing))
-    bundle = signing.sign(statement, credential)
-    create(path, bundle)
-    _report(read, path, bundle, credential, as_json=as_json)
+    release = Release.load(directory, out, _SUFFIX)
+    skill = release.read.manifest.skill
+    approval = Approval(skill=skill.name, version=skill.version, comment=comment)
+    done = release.sign(approval, signing, doing="approving", as_json=as_json)
+    output.answer(_text(done), done.fields(), code=CODES[0], as_json=as_json)
 
 
-def _check_files(directory: Path, read: ReadBundle) -> None:
-    """Nobody approves other files than those that are signed."""
-    from skillwarrant_format.signed_files import check_files
-    from skillwarrant_format.snapshot import Snapshot
-
-    if not directory.is_dir():
-        raise UsageError(
-            "an adapter is approved, not a bundle alone", expected="its directory", found=str(directory)
-        )
-    with progress.hashing("reading the adapter") as callback:
-        snapshot = Snapshot.read(directory, progress=callback)
-    found = {name: file.digest for name, file in snapshot.files.items()}
-    check_files(read.statement.subjects, found, what="adapter")
-
-
-def _announcement(read: ReadBundle, credential: Credential, signing: SigningChoice) -> str:
-    skill = read.manifest.skill
-    rows = (
-        ("approving", f"{skill.name} {skill.version}"),
-        ("signed by", f"{read.signer.identity}, it says"),
-        ("as", f"{credential.identity} ({credential.issuer})"),
-        ("with", signing.instance),
-    )
-    return output.facts(rows, indent="") + "\n"
-
-
-def _report(read: ReadBundle, path: Path, bundle: bytes, credential: Credential, *, as_json: bool) -> None:
-    from skillwarrant_format.digest import Digest
-
-    skill = read.manifest.skill
-    fields: JsonObject = {
-        "path": str(path),
-        "bundle": str(Digest.of(bundle)),
-        "approves": str(read.bundle.digest),
-        "skill": {"name": skill.name, "version": skill.version},
-        "signer": {"identity": credential.identity, "issuer": credential.issuer},
-    }
-    text = "\n".join(
+def _text(done: Endorsed) -> str:
+    path = done.release.out
+    return "\n".join(
         (
-            f"{output.good('approved')}  {skill.name} {skill.version}",
+            f"{output.good('approved')}  {done.release.skill}",
             "",
-            output.facts((("approved by", credential.identity), ("bundle", str(path)))),
+            output.facts((("approved by", done.credential.identity), ("bundle", str(path)))),
             "",
             "A gate takes it as evidence, and so does:",
             f"  skillwarrant verify … --evidence {shlex.quote(str(path))}",
         )
     )
-    output.answer(text, fields, code="approved", as_json=as_json)
