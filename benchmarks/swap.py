@@ -139,8 +139,8 @@ def grown(bench: Bench, count: int) -> list[Figure]:
         _figure(
             "resident memory after the last",
             f"after {first}",
-            memory[-1] / 1e6,
-            memory[0] / 1e6,
+            held[-1],
+            held[0],
             aim=1.1,
             unit="MB",
         ),
