@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from skillwarrant_format.adapter_files import ADAPTER, CONFIG_NAME, WEIGHTS_NAME
+from skillwarrant_format.adapter_files import ADAPTER, CONFIG_NAME, WEIGHTS_NAME, check_content
 from skillwarrant_format.bundle import BUNDLE_NAME
 from skillwarrant_format.directory_reader import read_directory
 from skillwarrant_format.errors import FilesMismatch, Unavailable, shown
@@ -89,6 +89,8 @@ class Snapshot:
                 expected=f"{CONFIG_NAME} and {WEIGHTS_NAME}",
                 found="nothing",
             )
+        for path, file in files.items():
+            check_content(path, file.data)
         return cls(files=MappingProxyType(files), bundle=bundle, source=source)
 
     @property

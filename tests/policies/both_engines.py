@@ -37,7 +37,12 @@ def rego_codes(modules: RegoModules, policy: Policy, given: Any) -> frozenset[st
     """What the rule `deny` says, by itself: that the adapter also denies what is not there does not count. That the
     engine failed does, as a code that no requirement has."""
     denials = modules.evaluate(given, policy.document).denials
-    return frozenset(denial.code for denial in denials if denial.code != "rego.missing")
+    return frozenset(requirement(denial.code) for denial in denials if denial.code != "rego.missing")
+
+
+def requirement(code: str) -> str:
+    """The requirement that a denial of the Rego policy is about; another code as it is."""
+    return code.removeprefix("twin.")
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import mutants
-from both_engines import HERE, Tally, document, native_codes, rego_codes, rego_files
+from both_engines import HERE, Tally, document, native_codes, rego_codes, rego_files, requirement
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.rego.modules import RegoModules
 
@@ -56,7 +56,7 @@ def opa() -> Asked:
             denials = engine.eval_document("skillwarrant.deny", given)
         except OpaError as error:
             return frozenset({f"opa.{error.code}"})
-        return frozenset(denial["code"] for denial in denials)
+        return frozenset(requirement(denial["code"]) for denial in denials)
 
     return codes
 

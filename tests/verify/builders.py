@@ -37,6 +37,7 @@ NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 ISSUER = "https://token.actions.githubusercontent.com"
 IDENTITY = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v1.0.0"
 REVIEWER = "https://github.com/acme/reviews/.github/workflows/review.yml@refs/heads/main"
+FILES = ("adapter_config.json", "adapter_model.safetensors")
 BASE = Fingerprint(digest=Digest.of(b"the base"))
 
 
@@ -47,8 +48,8 @@ def manifest(**changes: Any) -> SkillManifest:
         publisher=Publisher(name="Acme"),
         adapter=AdapterFacts(
             peft_type="LORA",
-            parameters=1000,
-            tensors=2,
+            parameters=4,
+            tensors=1,
             tensors_digest=Fingerprint(digest=Digest.of(b"tensors")),
             changes_base=False,
         ),
@@ -78,7 +79,7 @@ def verified(
     """As if `signature.verify` had returned it."""
     found = found or manifest()
     return Verified(
-        statement=found.to_statement((Subject(name="adapter_config.json", digest=Digest.of(b"{}")),)),
+        statement=found.to_statement(tuple(Subject(name=name, digest=Digest.of(name.encode())) for name in FILES)),
         manifest=found,
         signer=Signer(
             identity=identity, issuer=issuer, kind="uri" if "://" in identity else "email", extensions={}

@@ -13,6 +13,7 @@ from skillwarrant_verify.deciding.composition import Companion
 from skillwarrant_verify.deciding.context_seen import ContextSeen, OperatorSeen
 from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
 from skillwarrant_verify.deciding.facts import Facts, History
+from skillwarrant_verify.deciding.file_seen import FileSeen
 from skillwarrant_verify.deciding.warrant import SupposedWarrant
 from skillwarrant_verify.proof.certificate import Signer
 
@@ -57,6 +58,14 @@ adapters = st.builds(
     dtypes=tuples_of(labels, unique=True),
     rank=optional(st.integers(1, MAX_JSON_INTEGER)),
     scaling=optional(st.floats(0, 1e6)),
+    files=st.lists(
+        st.builds(FileSeen, name=texts, content=st.sampled_from(("safetensors", "pickle", "other"))),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda file: file.name,
+    ).map(lambda found: tuple(sorted(found, key=lambda file: file.name))),
+    default_rank=optional(st.integers(1, MAX_JSON_INTEGER)),
+    default_alpha=optional(st.floats(-1e6, 1e6) | st.integers(-1000, 1000)),
 )
 verified_operators = st.builds(
     OperatorSeen,

@@ -60,7 +60,7 @@ def test_a_warranted_adapter_is_allowed_and_every_requirement_is_proved() -> Non
     assert decision.outcome == "allow"
     assert isinstance(decision.require(), Allowed)
     assert tuple(finding.code for finding in decision.checked) == requirements()
-    assert len(requirements()) == len(set(requirements())) == 39
+    assert len(requirements()) == len(set(requirements())) == 40
 
 
 def test_a_decision_has_no_truth_value() -> None:

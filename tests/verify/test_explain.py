@@ -17,7 +17,7 @@ from skillwarrant_verify.deciding.explain import explain
 from skillwarrant_verify.policy import Policy
 from test_decide import policy
 
-TEXT = """denied by policy test revision 1: 37 of 39 requirements proved
+TEXT = """denied by policy test revision 1: 38 of 40 requirements proved
 
 not proved
   manifest.age
@@ -32,7 +32,8 @@ not proved
       input     context.environment
       expected  production or staging
       found     development
-      asked by  policy:5 environments"""
+      asked by  policy:5 environments
+      fix       Use the policy that governs here, or name this place in the policy's environments."""
 
 
 def test_a_denial_says_what_which_input_who_asks_and_what_to_do() -> None:
@@ -42,7 +43,7 @@ def test_a_denial_says_what_which_input_who_asks_and_what_to_do() -> None:
 
 def test_what_was_proved_is_told_to_who_asks() -> None:
     text = explain(decide(policy(), facts())).text(why_allowed=True)
-    assert text.startswith("allowed by policy test revision 1: 39 of 39 requirements proved\n\nproved\n")
+    assert text.startswith("allowed by policy test revision 1: 40 of 40 requirements proved\n\nproved\n")
     assert f"    signature.valid        signed by {IDENTITY} at 2026-11-12T12:00:00Z (every policy)" in text
     assert "(policy:5 environments)" in text
     assert all(code in text for code in CATALOGUE)
@@ -52,7 +53,7 @@ def test_what_was_proved_is_told_to_who_asks() -> None:
 def test_warnings_are_told_apart_from_denials() -> None:
     decision = decide(policy('max_age_days = 9\nmode = "warn"'), facts())
     text = explain(decision).text()
-    assert text.startswith("allowed by policy test revision 1: 38 of 39 requirements proved")
+    assert text.startswith("allowed by policy test revision 1: 39 of 40 requirements proved")
     assert "warnings: not proved, and tolerated by the policy\n  manifest.age\n" in text
     assert "\nnot proved" not in text
 

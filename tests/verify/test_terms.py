@@ -78,7 +78,9 @@ max_adapter_bytes = 1000
 
 
 def sized(found: AdapterSeen) -> Facts:
-    declared = replace(manifest().adapter, peft_type=found.peft_type, hazards=found.hazards)
+    declared = replace(
+        manifest().adapter, peft_type=found.peft_type, hazards=found.hazards, parameters=found.parameters
+    )
     return facts(manifest(adapter=declared), adapter=found)
 
 
@@ -114,7 +116,9 @@ def test_an_adapter_beyond_a_limit_is_denied_wherever_it_hides_the_number(found:
 def test_a_limit_is_held_against_the_files_and_not_against_the_manifests_word() -> None:
     modest = replace(manifest().adapter, rank=1, parameters=1, alpha=1)
     lying = facts(manifest(adapter=modest), adapter=adapter(config(r=64, lora_alpha=64)))
-    assert denied(decide(policy(publisher="[limits]\nmax_rank = 16"), lying)) == ("adapter.rank",)
+    rules = policy(publisher="[limits]\nmax_rank = 16\nmax_parameters = 3\nmax_alpha_over_rank = 0.5")
+    held = ("adapter.rank", "adapter.scaling", "adapter.parameters")
+    assert denied(decide(rules, lying)) == ("adapter.as-declared", *held)
 
 
 def release(version: str, name: str = "acme/support-lora") -> SkillManifest:

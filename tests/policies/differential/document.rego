@@ -37,7 +37,8 @@ wrong contains "casts" if {
 
 wrong contains "file names" if {
 	count(misshapen) == 0
-	names := [file.name | some file in input.warrant.files]
+	some files in [input.warrant.files, input.adapter.files]
+	names := [file.name | some file in files]
 	names != sort({name | some name in names})
 }
 
@@ -205,6 +206,7 @@ choices := {
 	"scheme": {"skillwarrant-tensors-v1"},
 	"skill kind": {"peft-adapter"},
 	"signer kind": {"uri", "email", "other"},
+	"content": {"safetensors", "pickle", "other"},
 	"about": {"manifest", "statement", "files"},
 	"cast dtype": {"bfloat16", "float16", "float32"},
 	"cast kind": {"exact", "rounded"},
@@ -266,9 +268,11 @@ objects := {
 	"adapter": {
 		"required": {
 			"peftType", "changesBase", "hazards", "targetModules", "parameters", "tensors", "dtypes", "bytes",
+			"files",
 		},
-		"optional": {"taskType", "rank", "scaling"},
+		"optional": {"taskType", "rank", "scaling", "defaultRank", "defaultAlpha"},
 	},
+	"adapter/files/#": {"required": {"name", "content"}, "optional": set()},
 	"base": {"required": {"alterations"}, "optional": {"fingerprint"}},
 	"base/fingerprint": fingerprint,
 	"base/fingerprint/digest": sha256,
@@ -310,6 +314,7 @@ lists := {
 	"manifest/trainingData": {"least": 1},
 	"manifest/evidence": {"least": 1},
 	"warrant/files": {"least": 1, "most": 10000},
+	"adapter/files": {"least": 1, "most": 10000},
 	"adapter/hazards": {"least": 0, "once": true},
 	"adapter/targetModules": {"least": 0, "once": true},
 	"adapter/dtypes": {"least": 0},
@@ -407,6 +412,10 @@ scalars := {
 	"adapter/bytes": "whole",
 	"adapter/rank": "counted",
 	"adapter/scaling": "number",
+	"adapter/files/#/name": "any text",
+	"adapter/files/#/content": "content",
+	"adapter/defaultRank": "counted",
+	"adapter/defaultAlpha": "number",
 	"base/fingerprint/scheme": "scheme",
 	"base/fingerprint/digest/sha256": "hex",
 	"base/alterations/#": "long text",

@@ -1,18 +1,19 @@
 # The native requirements, all of them, said again in Rego over the input document; data.config is policy.toml.
-# What every policy asks of verified bytes (signature.valid, log.included, files.exact) is proved where the document is
-# made: here it is that the document says so, which document.rego holds to.
+# What every policy asks of verified bytes (signature.valid, log.included) is proved where the document is made: here it
+# is that the document says so, which document.rego holds to.
 package skillwarrant
 
 import data.skillwarrant.document
 import data.skillwarrant.packages
 import data.skillwarrant.spelling
 
-deny contains {"code": "input.malformed", "msg": "not as it must be", "details": some_of_it} if {
+# A module may not give messages under our codes, so that each has `twin.` before it.
+deny contains {"code": "twin.input.malformed", "msg": "not as it must be", "details": some_of_it} if {
 	count(document.wrong) > 0
 	some_of_it := array.slice(sort(document.wrong), 0, 5)
 }
 
-deny contains {"code": code, "msg": "not proved"} if {
+deny contains {"code": concat("", ["twin.", code]), "msg": "not proved"} if {
 	count(document.wrong) == 0
 	some code in unproved
 	not tolerated(code)
@@ -129,12 +130,60 @@ unproved contains "version.no-rollback" if {
 	spelling.semver_key(skill.version) < spelling.semver_key(highest)
 }
 
+unproved contains "files.exact" if {
+	{file.name | some file in input.warrant.files} != {file.name | some file in input.adapter.files}
+}
+
+unproved contains "files.safe" if {
+	some name in {"adapter_config.json", "adapter_model.safetensors"}
+	not name in {file.name | some file in input.adapter.files}
+}
+
+unproved contains "files.safe" if {
+	some file in input.adapter.files
+	not is_safe(file)
+}
+
+is_safe(file) if file == {"name": "adapter_model.safetensors", "content": "safetensors"}
+
+# No hidden part, and text by its suffix, or a licence by its whole name.
+is_safe(file) if {
+	file.content == "other"
+	regex.match(`^[^./][^/]*(?:/[^./][^/]*)*$`, file.name)
+	has_a_name_of_text(file.name)
+}
+
+has_a_name_of_text(name) if regex.match(
+	concat("", [
+		`[^/]\.(?:[jJ][iI][nN][jJ][aA]|[jJ][sS][oO][nN]|[mM][dD]|[mM][oO][dD][eE][lL]|`,
+		`[tT][oO][mM][lL]|[tT][xX][tT])$`,
+	]),
+	name,
+)
+
+has_a_name_of_text(name) if regex.match(`(?:^|/)(?:COPYING|LICENCE|LICENSE|NOTICE)$`, name)
+
 unproved contains "adapter.as-declared" if manifest.adapter.peftType != input.adapter.peftType
 
 unproved contains "adapter.as-declared" if manifest.adapter.changesBase != input.adapter.changesBase
 
 unproved contains "adapter.as-declared" if {
 	{one | some one in object.get(manifest.adapter, "hazards", [])} != {one | some one in input.adapter.hazards}
+}
+
+unproved contains "adapter.as-declared" if manifest.adapter.parameters != input.adapter.parameters
+
+unproved contains "adapter.as-declared" if manifest.adapter.tensors.count != input.adapter.tensors
+
+# What the manifest may leave out; what it leaves out, it does not claim.
+unproved contains "adapter.as-declared" if {
+	some stated, seen in {"rank": "defaultRank", "alpha": "defaultAlpha", "taskType": "taskType"}
+	object.get(input.adapter, seen, null) != manifest.adapter[stated]
+}
+
+unproved contains "adapter.as-declared" if {
+	modules := {one | some one in manifest.adapter.targetModules}
+	modules != {one | some one in input.adapter.targetModules}
 }
 
 unproved contains "hazards.allowed" if {

@@ -14,6 +14,7 @@ from skillwarrant_format.safetensors import Header
 from skillwarrant_format.snapshot import WEIGHTS_NAME, Snapshot
 from skillwarrant_format.strict_json import JsonObject, JsonValue
 from skillwarrant_format.toml import only
+from skillwarrant_verify.deciding.file_seen import FileSeen
 
 __all__ = ["AdapterSeen"]
 
@@ -31,6 +32,9 @@ class AdapterSeen:
         tensors: their number.
         dtypes: of the tensors as they are stored, safetensors' names, sorted.
         size: bytes of all files.
+        files: all of them, sorted by name; at least one.
+        default_rank, default_alpha: as the configuration states them for the layers that it gives no other; None
+            where it states none, or one that is not written as it is.
     """
 
     peft_type: str
@@ -38,12 +42,15 @@ class AdapterSeen:
     parameters: int
     tensors: int
     size: int
+    files: tuple[FileSeen, ...]
     task_type: str | None = None
     target_modules: tuple[str, ...] = ()
     hazards: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     rank: int | None = None
     scaling: float | None = None
+    default_rank: int | None = None
+    default_alpha: float | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot, config: AdapterConfig) -> Self:
@@ -69,8 +76,11 @@ class AdapterSeen:
             tensors=len(header.tensors),
             dtypes=tuple(sorted({tensor.dtype for tensor in header.tensors})),
             size=snapshot.size,
+            files=FileSeen.all_of(snapshot),
             rank=_rank(ranks),
             scaling=_scaling(alphas, ranks, stabilised=bool(config.raw.get("use_rslora"))),
+            default_rank=config.rank,
+            default_alpha=_as_written(config.alpha),
         )
 
     @classmethod
@@ -94,8 +104,11 @@ class AdapterSeen:
                 for index, item in enumerate(fields.items("dtypes"))
             ),
             size=fields.integer("bytes"),
+            files=FileSeen.parse_all(fields, "files"),
             rank=fields.maybe("rank", lambda key: fields.integer(key, least=1)),
             scaling=fields.maybe("scaling", fields.number),
+            default_rank=fields.maybe("defaultRank", lambda key: fields.integer(key, least=1)),
+            default_alpha=fields.maybe("defaultAlpha", fields.number),
         )
 
     def to_json(self) -> JsonObject:
@@ -109,13 +122,20 @@ class AdapterSeen:
             "tensors": self.tensors,
             "dtypes": list(self.dtypes),
             "bytes": self.size,
-            **present(taskType=self.task_type, rank=self.rank, scaling=self.scaling),
+            "files": FileSeen.all_to_json(self.files),
+            **present(
+                taskType=self.task_type,
+                rank=self.rank,
+                scaling=self.scaling,
+                defaultRank=self.default_rank,
+                defaultAlpha=self.default_alpha,
+            ),
         }
 
 
 _KEYS = (
     *("peftType", "taskType", "changesBase", "hazards", "targetModules", "parameters", "tensors", "dtypes"),
-    *("bytes", "rank", "scaling"),
+    *("bytes", "rank", "scaling", "files", "defaultRank", "defaultAlpha"),
 )
 
 
@@ -127,6 +147,13 @@ def _numbers(plain: float | None, pattern: JsonValue) -> list[float] | None:
     if any(isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one) for one in found):
         return None
     return [float(one) for one in found]
+
+
+def _as_written(alpha: float | None) -> float | None:
+    """JSON has no whole numbers from 2^53 on that say what they are."""
+    if isinstance(alpha, float) and alpha.is_integer() and limits.MAX_JSON_INTEGER < abs(alpha) < 1e21:
+        return None
+    return alpha
 
 
 def _rank(ranks: list[float] | None) -> int | None:

@@ -35,6 +35,7 @@ _ALL: Final = (
     Known("signature.valid", always=True),
     Known("log.included", always=True),
     Known("files.exact", always=True),
+    Known("files.safe", always=True),
     Known("publisher.trusted", ("publishers",), always=True),
     Known("manifest.not-revoked", ("revocations",), always=True),
     Known("revocations.fresh", ("revocations.valid_until",)),

@@ -13,7 +13,7 @@ from skillwarrant_format.errors import FormatError, Unavailable, shown
 from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_verify.deciding.decision import Finding, Severity
 from skillwarrant_verify.deciding.decision_input import to_document
-from skillwarrant_verify.deciding.requirement import unknown, yes
+from skillwarrant_verify.deciding.requirement import WITHHELD, unknown, yes
 
 if TYPE_CHECKING:
     from skillwarrant_verify.deciding.facts import Facts
@@ -39,7 +39,7 @@ def rego_findings(policy: Policy, facts: Facts) -> Iterator[Finding]:
 def _asked(policy: Policy, facts: Facts, key: str, ask: Callable[[JsonObject], RegoAnswer]) -> Iterator[Finding]:
     if facts.context.redacted:
         message = "names were taken out of this document, which Rego rules may read"
-        yield unknown(_EVALUATED, message, "context.redacted")
+        yield unknown(_EVALUATED, message, "context.redacted", WITHHELD)
         return
     try:
         answer = ask(to_document(facts))

@@ -70,8 +70,14 @@ def _quantization(policy: Policy, facts: Facts) -> Finding:
     base = facts.authorised_base()
     found = None if base is None else base.base.quantization or UNQUANTIZED
     if found not in allowed:
-        message = "the policy does not allow a base model that is quantised so"
-        return no(code, message, path, expected=any_of(allowed), found=found or "a base that nobody vouches for")
+        return no(
+            code,
+            "the policy does not allow a base model that is quantised so",
+            path,
+            expected=any_of(allowed),
+            found=found or "a base that nobody vouches for",
+            fix="Load the base model in an allowed form, or name this one in the policy's quantizations.",
+        )
     return yes(code, f"the base model's quantisation is allowed: {found}", path)
 
 

@@ -28,7 +28,8 @@ def _method(policy: Policy, facts: Facts) -> Finding:
     )
     if allowed and found not in allowed:
         message = "the policy does not allow this method"
-        return no(code, message, path, expected=any_of(allowed), found=found)
+        fix = "If you accept this method, name it in the policy's limits.methods."
+        return no(code, message, path, expected=any_of(allowed), found=found, fix=fix)
     return yes(code, f"{found} is allowed" if allowed else "the policy takes any method", path)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from skillwarrant_format.fields import format_time
 from skillwarrant_verify.deciding.context_seen import OperatorSeen
 from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.deciding.facts import Facts
-from skillwarrant_verify.deciding.requirement import any_of, listed, no, proves, unknown, yes
+from skillwarrant_verify.deciding.requirement import WITHHELD, any_of, listed, no, proves, unknown, yes
 from skillwarrant_verify.document.policy_sections import OperatorIssuer
 from skillwarrant_verify.policy import Policy
 
@@ -42,7 +41,7 @@ def _verified(policy: Policy, facts: Facts) -> Finding:
         found = "a claim" if operator else "nothing"
         return no(code, message, path, expected=_expected(policy), found=found, fix=_FIX)
     if not operator.name:
-        return unknown(code, "the operator's name is withheld from this document", path)
+        return unknown(code, "the operator's name is withheld from this document", path, WITHHELD)
     if not any(_covers(issuer, operator) for issuer in policy.operators.issuers):
         return no(
             code,
@@ -72,10 +71,10 @@ def _allowed(_: Policy, facts: Facts) -> Finding:
     operators, operator = facts.manifest.deployment.operators, facts.context.operator
     if operators and operator is not None and not operator.name:
         message = "the operator's name is withheld from this document"
-        return unknown("operator.allowed", message, "context.operator")
+        return unknown("operator.allowed", message, "context.operator", WITHHELD)
     found = None if operator is None else operator.name
     finding = listed("operator.allowed", "context.operator.name", "operator", operators, found)
     if finding.outcome == "proved":
         return finding
     expected = f"one of {len(operators)} that the manifest names"
-    return replace(finding, expected=expected, found="another" if found else "nothing")
+    return finding._replace(expected=expected, found="another" if found else "nothing")

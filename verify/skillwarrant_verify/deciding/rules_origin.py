@@ -1,4 +1,4 @@
-"""Rules about the adapter itself: who vouches for it, what it is, and how old. Pure: time is an input."""
+"""Rules about the warrant: who vouches for what, and how long ago. Pure: time is an input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from skillwarrant_format.fields import format_time
-from skillwarrant_format.names import matches
+from skillwarrant_format.names import matches_any
 from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.deciding.facts import Facts
 from skillwarrant_verify.deciding.requirement import any_of, no, proves, yes
@@ -29,14 +29,6 @@ def _logged(_: Policy, facts: Facts) -> Finding:
     return yes("log.included", f"entry {log.index} of {log.origin}", "warrant.log")
 
 
-@proves("files.exact")
-def _files(_: Policy, facts: Facts) -> Finding:
-    count = len(facts.warrant.subjects)
-    return yes(
-        "files.exact", f"all {count} files are the signed bytes, and no other file is there", "warrant.files"
-    )
-
-
 @proves("publisher.trusted")
 def _publisher(policy: Policy, facts: Facts) -> Finding:
     code, path = "publisher.trusted", "warrant.signer"
@@ -51,7 +43,7 @@ def _publisher(policy: Policy, facts: Facts) -> Finding:
             found=f"{signer.identity} ({signer.issuer})",
             fix="If you trust this signer, add it to the policy's publishers.",
         )
-    covering = [rule for rule in known if any(matches(pattern, skill) for pattern in rule.skills)]
+    covering = [rule for rule in known if matches_any(rule.skills, skill)]
     if not covering:
         return no(
             code,
@@ -59,6 +51,7 @@ def _publisher(policy: Policy, facts: Facts) -> Finding:
             "manifest.skill.name",
             expected=any_of(tuple(pattern for rule in known for pattern in rule.skills)),
             found=skill,
+            fix="If you trust this publisher with it, add the name to the skills of its entry in the policy.",
         )
     base = facts.authorised_base()
     if base is not None and not any(_may_name(rule.base_models, base.name) for rule in covering):
@@ -68,12 +61,13 @@ def _publisher(policy: Policy, facts: Facts) -> Finding:
             "manifest.baseModels",
             expected=any_of(tuple(pattern for rule in covering for pattern in rule.base_models)),
             found=base.name,
+            fix="If you trust this publisher with it, add the name to the base_models of its entry in the policy.",
         )
     return yes(code, f"{signer.identity} may vouch for {skill}", path)
 
 
 def _may_name(patterns: tuple[str, ...], name: str) -> bool:
-    return not patterns or any(matches(pattern, name) for pattern in patterns)
+    return not patterns or matches_any(patterns, name)
 
 
 @proves("class.allowed")
@@ -82,10 +76,13 @@ def _policy_class(policy: Policy, facts: Facts) -> Finding:
     stated = facts.context.policy_class
     if stated is not None and found != stated:
         message = "the skill is made for another class of policy than this deployment is under"
-        return no(code, message, path, expected=stated, found=found)
+        fix = "Get a release that is made for this class of policy; or check the context's policy class."
+        return no(code, message, path, expected=stated, found=found, fix=fix)
     if found not in policy.policy_classes:
         expected = any_of(policy.policy_classes)
-        return no(code, "the skill is made for another class of policy", path, expected=expected, found=found)
+        fix = "If this policy is meant for such skills, name the class in its policy_classes."
+        message = "the skill is made for another class of policy"
+        return no(code, message, path, expected=expected, found=found, fix=fix)
     return yes(code, f"policy class {found} is allowed", path)
 
 
@@ -112,43 +109,3 @@ def _age(policy: Policy, facts: Facts) -> Finding:
             fix="Ask the publisher for a fresh release.",
         )
     return yes(code, f"signed {max(age.days, 0)} days ago", path)
-
-
-@proves("adapter.as-declared")
-def _as_declared(_: Policy, facts: Facts) -> Finding:
-    code, path = "adapter.as-declared", "manifest.adapter"
-    adapter, config = facts.manifest.adapter, facts.adapter
-    declared = (adapter.peft_type, adapter.changes_base, frozenset(adapter.hazards))
-    found = (config.peft_type, config.changes_base, frozenset(config.hazards))
-    if declared != found:
-        return no(
-            code,
-            "the manifest does not say what the adapter's configuration does",
-            path,
-            expected=_described(*found),
-            found=_described(*declared),
-            fix="Ask the publisher for a manifest made by `skillwarrant sign`.",
-        )
-    return yes(code, f"declared and found: {_described(*found)}", path)
-
-
-def _described(peft_type: str, changes_base: bool, hazards: frozenset[str]) -> str:
-    named = sorted(hazards | ({"changes-base"} if changes_base else set()))
-    return f"{peft_type} with {', '.join(named) or 'no hazard'}"
-
-
-@proves("hazards.allowed")
-def _hazards(policy: Policy, facts: Facts) -> Finding:
-    code, path = "hazards.allowed", "adapter.hazards"
-    named = (*facts.adapter.hazards, *(("changes-base",) if facts.adapter.changes_base else ()))
-    refused = tuple(hazard for hazard in named if hazard not in policy.allow_hazards)
-    if refused:
-        return no(
-            code,
-            "the adapter's configuration does more than add weights",
-            path,
-            expected=any_of(policy.allow_hazards) or "no hazard",
-            found=", ".join(refused),
-            fix="If this is meant, name the hazard in the policy's allow_hazards.",
-        )
-    return yes(code, "the adapter only adds weights" if not named else f"allowed: {', '.join(named)}", path)

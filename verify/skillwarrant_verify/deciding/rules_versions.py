@@ -92,7 +92,10 @@ def _no_rollback(policy: Policy, facts: Facts) -> Finding:
     if not policy.versions.no_rollback:
         return yes(code, "the policy allows to go back", _PATH)
     if history is None:
-        return unknown(code, "nobody looked which versions were in use here", "history")
+        fix = (
+            "Decide through a gate, which looks into its log; in a document, give `history`, {} if there was none."
+        )
+        return unknown(code, "nobody looked which versions were in use here", "history", fix)
     if history.highest is None:
         return yes(code, "no version of this skill was in use here", "history")
     try:

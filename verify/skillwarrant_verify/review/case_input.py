@@ -38,6 +38,7 @@ from skillwarrant_verify.deciding.context_seen import ContextSeen, OperatorSeen
 from skillwarrant_verify.deciding.decision_input import to_document
 from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
 from skillwarrant_verify.deciding.facts import Facts
+from skillwarrant_verify.deciding.file_seen import FileSeen
 from skillwarrant_verify.deciding.warrant import SupposedWarrant
 from skillwarrant_verify.identity import kind_of_name
 from skillwarrant_verify.proof.certificate import Signer
@@ -52,6 +53,10 @@ WORDS: Final = (
 )
 """What a case may say."""
 _SHORT: Final = {"approval": APPROVAL_TYPE, "certification": CERTIFICATION_TYPE}
+_FILES: Final = (
+    FileSeen(name="adapter_config.json", content="other"),
+    FileSeen(name="adapter_model.safetensors", content="safetensors"),
+)
 _LOG: Final = LogPlace(origin="log.example", log_id="00" * 32, index=7)
 
 
@@ -88,7 +93,7 @@ def _facts(words: Fields) -> Facts:
             log=_LOG,
             bundle=Digest.of(b"bundle"),
             statement_digest=Digest.of(b"statement"),
-            subjects=(Subject(name="adapter_config.json", digest=Digest.of(b"{}")),),
+            subjects=tuple(Subject(name=file.name, digest=Digest.of(file.name.encode())) for file in _FILES),
         ),
         adapter=_adapter(manifest.adapter),
         base=Fingerprint.from_text(words.text("measured")),
@@ -143,6 +148,7 @@ def _adapter(declared: AdapterFacts) -> AdapterSeen:
         tensors=declared.tensors,
         dtypes=("F32",),
         size=4096,
+        files=_FILES,
         rank=8,
         scaling=2.0,
     )
