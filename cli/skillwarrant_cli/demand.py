@@ -7,7 +7,7 @@ checked, and is told.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -17,6 +17,7 @@ from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.observation import PolicyUsed
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
+from skillwarrant_verify.deciding.composition import Companion
 from skillwarrant_verify.deciding.decide import Facts, decide
 from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
@@ -64,6 +65,8 @@ class Given:
     Args:
         packages: versions of the deployment's packages by name; they replace those installed here.
         evidence: further attestations about the adapter, verified.
+        companions, alterations: what else is supposed to be on the model; nobody looked at one.
+        weight: with which it is supposed to be mixed in; by default, it is not.
     """
 
     verified: Verified
@@ -72,6 +75,9 @@ class Given:
     now: datetime
     packages: Mapping[str, str]
     evidence: tuple[EvidenceSeen, ...] = ()
+    companions: tuple[Companion, ...] = ()
+    alterations: tuple[str, ...] = ()
+    weight: float | None = 0.0
 
     def facts(self, context: Context, policy: Policy) -> Facts:
         """The rules' input."""
@@ -80,13 +86,14 @@ class Given:
             verified=self.verified,
             adapter=self.adapter,
             base=self.base,
-            companions=(),  # there is no model here that it would share
+            companions=self.companions,
             context=context,
             now=self.now,
             versions={**installed_versions(required), **self.packages},
-            weight=0.0,  # and nothing that it would be mixed into
+            alterations=self.alterations,
+            weight=self.weight,
             evidence=self.evidence,
-            history=History(),  # nor a log of what was in use
+            history=History(),  # there is no log here of what was in use
         )
 
 
@@ -166,4 +173,4 @@ class SignerDemand:
 
 
 def _for_signer(finding: Finding) -> Finding:
-    return replace(finding, fix=_NOT_MY_POLICY) if finding.code == "publisher.trusted" else finding
+    return finding._replace(fix=_NOT_MY_POLICY) if finding.code == "publisher.trusted" else finding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "VERSION_RANGE",
     "like",
     "matches",
+    "matches_any",
 ]
 
 SKILL_NAME: Final = re.compile(
@@ -56,13 +58,24 @@ def matches(pattern: str, name: str) -> bool:
     most len(pattern) * len(name) steps: patterns come from manifests too, and a regular expression with twenty
     stars in it would hold the reader for years.
     """
-    head, star, _ = pattern.partition("*")
+    head, star, tail = pattern.partition("*")
     if not star:
         return pattern == name
     if not name.startswith(head):
         return False
+    if "*" not in tail:  # nearly every pattern
+        end = len(name) - len(tail)
+        return end >= len(head) and name.endswith(tail) and "/" not in name[len(head) : end]
     wanted, found = pattern.split("/"), name.split("/")
     return len(wanted) == len(found) and all(map(_covers, wanted, found))
+
+
+def matches_any(patterns: Iterable[str], name: str) -> bool:
+    """Whether one of several patterns covers a name; none of them covers none."""
+    for pattern in patterns:  # noqa: SIM110  # a generator takes as long as the match
+        if matches(pattern, name):
+            return True
+    return False
 
 
 def _covers(pattern: str, text: str) -> bool:

@@ -7,12 +7,12 @@ adapter without a manifest has no name: every prohibition covers it, and no perm
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import isfinite
 
 from skillwarrant_format.manifest import SkillManifest
-from skillwarrant_format.names import matches
+from skillwarrant_format.names import matches, matches_any
 from skillwarrant_verify.document.policy_sections import CompositionRules
 from skillwarrant_verify.review.matching import matched
 
@@ -29,16 +29,16 @@ class Companion:
         adapter_name: its name on the model.
         manifest: None where it did not come through a gate.
         weight: with which it is mixed in; None: as it is, which counts as 1.
+        skill: its skill's name, where it has one.
     """
 
     adapter_name: str
     manifest: SkillManifest | None
     weight: float | None = None
+    skill: str | None = field(init=False, repr=False, compare=False)
 
-    @property
-    def skill(self) -> str | None:
-        """Its skill's name, where it has one."""
-        return None if self.manifest is None else self.manifest.skill.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "skill", None if self.manifest is None else self.manifest.skill.name)
 
     def __str__(self) -> str:
         return self.skill or f"{_FOREIGN} ({self.adapter_name})"
@@ -58,22 +58,22 @@ def publishers_objection(members: Sequence[Companion], *, tolerate_foreign: bool
             if not tolerate_foreign:
                 return f"the adapter {member.adapter_name!r} on this model did not come through the gate"
             continue
-        others = [other for where, other in enumerate(members) if where != place]
+        others = (*members[:place], *members[place + 1 :])
         if others and (found := _against(member.manifest, others)):
             return found
     return None
 
 
-def _against(one: SkillManifest, others: list[Companion]) -> str | None:
+def _against(one: SkillManifest, others: tuple[Companion, ...]) -> str | None:
     rules, name = one.composition, one.skill.name
     if not rules.stackable:
         return f"{name} must be alone on its model"
     if rules.max_skills is not None and len(others) + 1 > rules.max_skills:
         return f"{name} allows at most {rules.max_skills} skills on one model"
     for other in others:
-        if any(_may_be(pattern, other) for pattern in rules.deny_with):
+        if rules.deny_with and (other.skill is None or matches_any(rules.deny_with, other.skill)):
             return f"{name} may not share a model with {other}"
-        if rules.allow_with and not any(_is(pattern, other) for pattern in rules.allow_with):
+        if rules.allow_with and (other.skill is None or not matches_any(rules.allow_with, other.skill)):
             return f"{name} may share a model with {' or '.join(rules.allow_with)} only, and not with {other}"
     return None
 
@@ -82,8 +82,8 @@ def consumer_objection(rules: CompositionRules, members: Sequence[Companion]) ->
     """The first rule of the policy that this set breaks, by number or by name; None where it breaks none."""
     if rules.max_active is not None and len(members) > rules.max_active:
         return f"{len(members)} adapters would be on one model, and at most {rules.max_active} may be"
-    for one, other in combinations(members, 2):
-        if rules.allowed_pairs and not any(_is_pair(pair, one, other) for pair in rules.allowed_pairs):
+    for one, other in combinations(members, 2) if rules.allowed_pairs else ():
+        if not any(_is_pair(pair, one.skill, other.skill) for pair in rules.allowed_pairs):
             return f"{one} and {other} are none of the allowed pairs"
     for conflict in rules.conflicts:
         if (found := _represented(conflict, members)) is not None:
@@ -106,20 +106,21 @@ def weight_objection(rules: CompositionRules, members: Sequence[Companion]) -> s
     return None
 
 
-def _is(pattern: str, member: Companion) -> bool:
-    return member.skill is not None and matches(pattern, member.skill)
-
-
 def _may_be(pattern: str, member: Companion) -> bool:
     return member.skill is None or matches(pattern, member.skill)
 
 
-def _is_pair(pair: tuple[str, ...], one: Companion, other: Companion) -> bool:
+def _is_pair(pair: tuple[str, ...], one: str | None, other: str | None) -> bool:
     first, second = pair
-    return (_is(first, one) and _is(second, other)) or (_is(first, other) and _is(second, one))
+    if one is None or other is None:
+        return False
+    return (matches(first, one) and matches(second, other)) or (matches(first, other) and matches(second, one))
 
 
 def _represented(patterns: tuple[str, ...], members: Sequence[Companion]) -> list[Companion] | None:
     """A member of its own for every pattern, or None."""
+    for pattern in patterns:  # first what is cheap, and the end of it nearly always
+        if not any(_may_be(pattern, member) for member in members):
+            return None
     places = matched(patterns, members, _may_be)
     return [members[place] for place in places] if len(places) == len(patterns) else None

@@ -7,6 +7,7 @@ Pure: no clock, no file, no network. Time is an input.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from skillwarrant_format.errors import FormatError
@@ -14,6 +15,7 @@ from skillwarrant_format.strict_json import JsonValue
 
 # Importing them registers the rules.
 from skillwarrant_verify.deciding import (  # noqa: F401
+    rules_adapter,
     rules_base,
     rules_company,
     rules_data,
@@ -51,7 +53,7 @@ def decide(policy: Policy, facts: Facts) -> Decision:
     """
     checked = (
         *_ours(policy, facts),
-        *(_judged(run_rule(code, rule, policy, facts), code, policy, facts) for code, rule in policy.rules.items()),
+        *_own(policy, facts),
         *rego_findings(policy, facts),
     )
     outcomes = {finding.outcome for finding in checked if finding.severity == "deny"}
@@ -88,7 +90,7 @@ def decide_document(policy: Policy, document: JsonValue) -> Decision:
 
 
 def _ours(policy: Policy, facts: Facts) -> list[Finding]:
-    """Of every requirement of the catalogue. What our rules return was made for this decision, and is filled in."""
+    """Of every requirement of the catalogue."""
     lenient, asked, found = policy.modes.lenient, policy.asked, []
     for code in CATALOGUE:
         rule = RULES.get(code)
@@ -96,24 +98,13 @@ def _ours(policy: Policy, facts: Facts) -> list[Finding]:
         if finding is None or finding.code != code:
             finding = Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code)
         if lenient or code in asked:
-            finding.fill_in(policy.severity(code, facts.now) if lenient else "deny", asked.get(code))
+            severity = policy.severity(code, facts.now) if lenient else "deny"
+            finding = finding.judged(severity, asked.get(code))
         found.append(finding)
     return found
 
 
-def _judged(finding: Finding, code: str, policy: Policy, facts: Facts) -> Finding:
-    """With what the policy says of its own requirement, whatever the rule says of itself."""
-    severity, asked_by = policy.severity(code, facts.now), policy.asked_by(code)
-    if (finding.severity, finding.asked_by) == (severity, asked_by):
-        return finding
-    return Finding(  # and not `replace`, which takes ten times as long
-        code=finding.code,
-        outcome=finding.outcome,
-        message=finding.message,
-        path=finding.path,
-        expected=finding.expected,
-        found=finding.found,
-        fix=finding.fix,
-        severity=severity,
-        asked_by=asked_by,
-    )
+def _own(policy: Policy, facts: Facts) -> Iterator[Finding]:
+    """Of the policy's own rules."""
+    for code, rule in policy.rules.items():
+        yield run_rule(code, rule, policy, facts).judged(policy.severity(code, facts.now), policy.asked_by(code))

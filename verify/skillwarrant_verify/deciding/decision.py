@@ -7,7 +7,7 @@ is what the loader takes. A decision of hypothetical facts has no way on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn, TypeAlias
 
 from skillwarrant_format.errors import PolicyDenied, Unavailable, UsageError, shown
 from skillwarrant_format.observation import Check, Outcome
@@ -22,9 +22,11 @@ __all__ = ["Allowed", "Decision", "Finding", "Severity"]
 Severity: TypeAlias = Literal["deny", "warn"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What became of one requirement.
+class Finding(NamedTuple):
+    """What became of one requirement. Write its fields by name.
+
+    A tuple, because each decision makes forty: it is as unchangeable as a frozen dataclass, and made in a third of
+    the time.
 
     Args:
         code: the requirement's stable code, `base.matches`.
@@ -53,10 +55,9 @@ class Finding:
         asked = f" (asked by {self.asked_by})" if self.asked_by and self.outcome != "proved" else ""
         return f"[{self.code}] {line}{asked}. {self.fix}" if self.fix else f"[{self.code}] {line}{asked}"
 
-    def fill_in(self, severity: Severity, asked_by: str | None) -> None:
-        """Say what the policy does, of a finding that nobody else holds. A copy takes longer than most rules."""
-        object.__setattr__(self, "severity", severity)
-        object.__setattr__(self, "asked_by", asked_by)
+    def judged(self, severity: Severity, asked_by: str | None) -> Finding:
+        """With what the policy says of its own requirement, whatever the rule says of itself."""
+        return tuple.__new__(Finding, (*self[:_SAID], severity, asked_by))
 
     @property
     def tolerated(self) -> bool:
@@ -72,6 +73,9 @@ class Finding:
             adapter=adapter,
             tolerated=self.tolerated,
         )
+
+
+_SAID: Final = 7  # how many fields a rule fills in; severity and asked_by are the policy's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

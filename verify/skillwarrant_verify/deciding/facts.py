@@ -7,7 +7,7 @@ was verified. Facts without a `Verified` are hypothetical, and nothing that is d
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
@@ -85,6 +85,9 @@ class Facts:
         weight: with which the adapter is to be mixed in; None: as it is, which counts as 1.
         evidence: further attestations that were verified and are about this very adapter.
         history: what this gate's log says of the skill; None where nobody looked.
+        manifest: what the publisher vouches for.
+        signer, signed_at: who signed the manifest, and when.
+        members: all that would be on the model: this adapter, then the others.
     """
 
     warrant: Warrant
@@ -98,9 +101,23 @@ class Facts:
     weight: float | None = None
     evidence: tuple[EvidenceSeen, ...] = ()
     history: History | None = None
+    manifest: SkillManifest = field(init=False, repr=False, compare=False)
+    signer: Signer = field(init=False, repr=False, compare=False)
+    signed_at: datetime = field(init=False, repr=False, compare=False)
+    members: tuple[Companion, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "now", self.now.astimezone(UTC).replace(microsecond=0))
+        """What rules ask again and again is worked out once."""
+        warrant = self.warrant
+        this = Companion(adapter_name="", manifest=warrant.manifest, weight=self.weight)
+        for name, value in (
+            ("now", _whole(self.now)),
+            ("manifest", warrant.manifest),
+            ("signer", warrant.signer),
+            ("signed_at", _whole(warrant.signed_at)),
+            ("members", (this, *self.companions)),
+        ):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(
@@ -138,26 +155,6 @@ class Facts:
         """The proof of the warrant; None where these facts are hypothetical."""
         return self.warrant if isinstance(self.warrant, Verified) else None
 
-    @property
-    def manifest(self) -> SkillManifest:
-        """What the publisher vouches for."""
-        return self.warrant.manifest
-
-    @property
-    def signer(self) -> Signer:
-        """Who signed the manifest."""
-        return self.warrant.signer
-
-    @property
-    def signed_at(self) -> datetime:
-        """When, UTC."""
-        return self.warrant.signed_at.astimezone(UTC).replace(microsecond=0)
-
-    @property
-    def members(self) -> tuple[Companion, ...]:
-        """All that would be on the model: this adapter, then the others."""
-        return (Companion(adapter_name="", manifest=self.manifest, weight=self.weight), *self.companions)
-
     def authorised_base(self) -> AuthorisedBase | None:
         """The manifest's entry for the measured base, if there is one, and the form that it measures as."""
         return None if self.base is None else AuthorisedBase.find(self.manifest.base_models, self.base)
@@ -168,3 +165,10 @@ class Facts:
         from skillwarrant_verify.deciding.decision_input import to_document
 
         return Digest.of(canonical(to_document(self)))
+
+
+def _whole(moment: datetime) -> datetime:
+    """In UTC and whole seconds, as a document has it."""
+    if moment.tzinfo is UTC and not moment.microsecond:
+        return moment
+    return moment.astimezone(UTC).replace(microsecond=0)

@@ -20,7 +20,21 @@ if TYPE_CHECKING:
     from skillwarrant_verify.deciding.facts import Facts
     from skillwarrant_verify.policy import Policy
 
-__all__ = ["OWN", "RULES", "Rule", "any_of", "listed", "no", "proves", "unknown", "within", "yes"]
+
+__all__ = [
+    "OWN",
+    "RULES",
+    "WITHHELD",
+    "Rule",
+    "any_of",
+    "check_own_code",
+    "listed",
+    "no",
+    "proves",
+    "unknown",
+    "within",
+    "yes",
+]
 
 Rule: TypeAlias = "Callable[[Policy, Facts], Finding | None]"
 _RULES: Final[dict[str, Rule]] = {}
@@ -61,23 +75,36 @@ def _register(code: str, rule: Rule) -> None:
 
 
 def _register_own(own: dict[str, Rule], code: str, rule: Rule) -> None:
+    check_own_code(code)
+    if code in own:
+        raise ValueError(f"two rules for {code}")
+    own[code] = rule
+
+
+def check_own_code(code: str) -> None:
+    """Whether a policy's own rule may prove this.
+
+    Raises:
+        ValueError: it is no code with a dot, or one of ours.
+    """
     from skillwarrant_format.names import LABEL
 
     if not isinstance(code, str) or not LABEL.fullmatch(code) or "." not in code:
         raise ValueError(f"{code!r} is no code: write letters and digits with a dot, like acme.reviewed")
     if code in CATALOGUE or code.partition(".")[0] in _RESERVED:
         raise ValueError(f"{code} is a code of skillwarrant's own: choose another")
-    if code in own:
-        raise ValueError(f"two rules for {code}")
-    own[code] = rule
 
 
 _RESERVED: Final = frozenset({"input", "rego", "rule", *(code.partition(".")[0] for code in CATALOGUE)})
 
 
+WITHHELD: Final = "Decide from a document that names everybody; what is kept beside a log never does."
+"""What to do where a name was taken out of the document."""
+
+
 def yes(code: str, message: str, path: str) -> Finding:
     """It is proved."""
-    return Finding(code=code, outcome="proved", message=message, path=path)
+    return Finding(code, "proved", message, path)
 
 
 def no(code: str, message: str, path: str, *, expected: str, found: str, fix: str | None = None) -> Finding:
@@ -104,16 +131,17 @@ def listed(code: str, path: str, what: str, allowed: tuple[str, ...], found: str
     if found in allowed:
         return yes(code, f"the publisher sanctions this {what}", path)
     message = f"the publisher does not sanction this {what}"
-    return no(code, message, path, expected=any_of(allowed), found=found or "nothing")
+    fix = f"Ask the publisher for a release that sanctions this {what}, or check what the context says of it."
+    return no(code, message, path, expected=any_of(allowed), found=found or "nothing", fix=fix)
 
 
 def within(
-    code: str, path: str, message: str, window: tuple[datetime | None, datetime | None], now: datetime
+    code: str, path: str, message: str, window: tuple[datetime | None, datetime | None], now: datetime, *, fix: str
 ) -> Finding:
     """A window of time that now must be in; an end that is None is open."""
     before, after = window
     start = format_time(before) if before else "any time"
     end = format_time(after) if after else "any time"
     if (before and now < before) or (after and now >= after):
-        return no(code, message, path, expected=f"from {start} until {end}", found=format_time(now))
+        return no(code, message, path, expected=f"from {start} until {end}", found=format_time(now), fix=fix)
     return yes(code, f"in force from {start} until {end}", path)

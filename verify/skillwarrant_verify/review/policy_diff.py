@@ -148,7 +148,7 @@ def _filled(finding: Finding, policy: Policy, past: PastDecision, also: Policy) 
         return finding
     for check in past.checks:
         if check.code == finding.code:
-            return replace(finding, outcome=check.outcome, message=f"on record: {check.message}")
+            return finding._replace(outcome=check.outcome, message=f"on record: {check.message}")
     return finding
 
 
@@ -166,8 +166,7 @@ def _looked_up(decision: Decision, policy: Policy, past: PastDecision, also: Pol
     known = tuple((name, wanted) for name, wanted in policy.dependencies if name in asked)
     others = decide_document(replace(policy, dependencies=known), past.document)
     return tuple(
-        replace(
-            finding,
+        finding._replace(
             outcome="not-checked",
             message=f"nobody looked then which version of {nobody[0]} is installed",
         )
