@@ -391,6 +391,8 @@ def gate(directory: str) -> dict[str, Any]:
         "hotswap": outcome(lambda: hotswap_adapter(model, str(root / "unsigned"), "default"), model),
         "state_dict": outcome(lambda: set_peft_model_state_dict(model, state), model),
         "merge": outcome(model.merge_and_unload, model),
+        "the gate's own merging": outcome(lambda: _the_merge_itself(model), model),
+        "the gate's own mixing": outcome(lambda: _the_mix_itself(model), model),
         "an unsigned one at the gate": outcome(lambda: activate(model, "unsigned", adapter_name="third"), model),
         "after that": outcome(lambda: model.load_adapter(str(root / "unsigned"), "third"), model),
         "while the gate loads, elsewhere": _while_loading(activate, root),
@@ -423,6 +425,20 @@ def _the_loader_itself(model: Any, directory: Path, name: str = "default") -> ob
     from skillwarrant_verify.loader.load import load
 
     return load(model, Snapshot.read(directory), adapter_name=name)
+
+
+def _the_merge_itself(model: Any) -> object:
+    from skillwarrant_verify.loader.peft_changes import active_adapters, merge
+
+    return merge(model, active_adapters(model), safe_merge=True)
+
+
+def _the_mix_itself(model: Any) -> object:
+    from skillwarrant_verify.loader.peft_changes import add_weighted
+    from skillwarrant_verify.stack import Combination
+
+    combine = Combination(adapter_name="mix", combination_type="linear")
+    return add_weighted(model, [("default", 0.5), ("second", 0.5)], combine)
 
 
 def _all_of_the_gate(the_gate: Any, root: Path) -> list[str]:

@@ -307,7 +307,18 @@ def test_an_adapter_name_that_is_taken_is_refused_and_the_first_stays(world: Wor
     with pytest.raises(UsageError):
         gate.activate(model, world.signed("third", seed=4), context=PRODUCTION)
     assert torch.equal(logits(model), before)
-    assert phases(log) == ["intent", "activated", "intent", "failed"]
+    assert phases(log) == ["intent", "activated", "refused"]
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "lora", "x" * 65, "a/b", "a b", "\ud800"])
+def test_an_adapter_name_that_cannot_be_used_is_refused_before_there_is_any_intent(
+    world: World, log: Path, name: str
+) -> None:
+    model = llama()
+    with pytest.raises(UsageError, match="name cannot be used"):
+        world.gate(log).activate(model, world.adapter, context=PRODUCTION, options=LoadOptions(adapter_name=name))
+    assert phases(log) == ["refused"]
+    assert untouched(model)
 
 
 def test_many_threads_on_one_gate_and_one_model_make_one_clean_log(world: World, log: Path) -> None:
@@ -444,7 +455,7 @@ def test_a_snapshot_that_lies_about_its_digests_is_refused(world: World, log: Pa
 
 
 def test_a_name_that_no_file_system_can_have_is_refused_on_record(world: World, log: Path) -> None:
-    with pytest.raises(UsageError, match="no directory"):
+    with pytest.raises(UsageError, match="no path"):
         world.gate(log).activate(llama(), "\ud800", context=PRODUCTION)
     assert phases(log) == ["refused"]
 

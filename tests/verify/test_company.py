@@ -11,7 +11,7 @@ from peft import LoraConfig, PromptTuningConfig
 
 from skillwarrant_format.errors import LoadMismatch, UsageError
 from skillwarrant_verify import Combination, LoadOptions, StackItem
-from skillwarrant_verify.gate.loading import WAY_BACK
+from skillwarrant_verify.gate.way_back import ATTRIBUTE
 from skillwarrant_verify.loader import load
 from world import PRODUCTION, World, llama, observed, phases, save_lora
 
@@ -90,7 +90,7 @@ def test_an_adapter_that_changed_its_base_is_taken_off_by_the_model_that_the_gat
     gate = world.gate(log, 'allow_hazards = ["changes-base"]')
     model = gate.activate(llama(), pissa, context=PRODUCTION, options=named("first"))
     other = copy(model)
-    vars(other).pop(WAY_BACK)
+    vars(other).pop(ATTRIBUTE)
     with pytest.raises(UsageError, match="does not know what the base was"):
         gate.deactivate(other, "first")
     gate.check(model).require()

@@ -10,7 +10,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skillwarrant_verify.activate import Gate, verify_and_load
+    from skillwarrant_verify.activate import Gate
+    from skillwarrant_verify.at_once import verify_and_load
     from skillwarrant_verify.context import Context
     from skillwarrant_verify.enforcing.enforcement import enforce
     from skillwarrant_verify.gate.recheck import CheckReport
@@ -56,7 +57,7 @@ _HOMES = {
     "StackItem": "stack",
     "VerifiedOperator": "operators.operator_token",
     "enforce": "enforcing.enforcement",
-    "verify_and_load": "activate",
+    "verify_and_load": "at_once",
     "verify_operator": "operators.operator_token",
 }
 

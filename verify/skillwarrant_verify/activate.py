@@ -11,16 +11,15 @@ measure again, by the same rules and on the same record.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skillwarrant_audit.recorder import Recorder
-from skillwarrant_verify import base, trust
+from skillwarrant_verify import base
+from skillwarrant_verify.arguments import check_kind
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.gate.charter import Charter, Clock
-from skillwarrant_verify.gate.defaults import default_log_directory, utc_now
+from skillwarrant_verify.gate.defaults import telling_time, utc_now
 from skillwarrant_verify.gate.judge import judge_newcomers
 from skillwarrant_verify.gate.loading import intend, put_on
 from skillwarrant_verify.gate.merging import merge_and_unload
@@ -28,85 +27,16 @@ from skillwarrant_verify.gate.mixing import mix_residents
 from skillwarrant_verify.gate.recheck import CheckReport, check
 from skillwarrant_verify.gate.removal import deactivate
 from skillwarrant_verify.gate.stacking import Stack
-from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.proof.fetch import AdapterSource, BundleSource
-from skillwarrant_verify.signed_policy.policy_place import refuse_inside
 from skillwarrant_verify.signed_policy.policy_source import PolicyGiven, source_of
-from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
 from skillwarrant_verify.stack import Combination, CombinationType, LoadOptions, SignMethod, StackItem, SvdDriver
+from skillwarrant_verify.trust import TrustRoot
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
 
-    from skillwarrant_verify.trust import TrustRoot
-
-__all__ = ["Gate", "verify_and_load"]
-
-
-def verify_and_load(
-    model: torch.nn.Module,
-    adapter: AdapterSource,
-    *,
-    policy: PolicyGiven | str | os.PathLike[str],
-    context: Context,
-    manifest: BundleSource | None = None,
-    evidence: Sequence[BundleSource] = (),
-    trust_root: TrustRoot | None = None,
-    log: Path | None = None,
-    adapter_name: str = "default",
-    is_trainable: bool = False,
-    torch_device: str | None = None,
-    autocast_adapter_dtype: bool = True,
-    low_cpu_mem_usage: bool = False,
-) -> PeftModel:
-    """Load an adapter if, and only if, it is warranted for this base model, here and now.
-
-    Args:
-        model: the base model in memory, or a `PeftModel` that gets a further adapter.
-        adapter: directory of the adapter, or a `Snapshot` of it.
-        policy: what is demanded: a `Policy`, the path of one, or a `SignedPolicy`, which says whose it must be. It
-            never comes from inside the adapter.
-        context: where the adapter is to be used.
-        manifest: the bundle, where it is not `skillwarrant.sigstore.json` beside the adapter.
-        evidence: bundles of further attestations about the adapter, for a policy that asks for them.
-        trust_root: whose signatures count; the public Sigstore instance's root, as shipped, by default.
-        log: directory of the activation log; `$SKILLWARRANT_LOG`, else the user's state directory, by default.
-        adapter_name, is_trainable, torch_device, autocast_adapter_dtype, low_cpu_mem_usage: as in PEFT's
-            `PeftModel.from_pretrained`.
-
-    Returns:
-        The model with the adapter on it, loaded from the very bytes that were verified. A first adapter is active;
-        on a `PeftModel` the one that was active stays so, as with PEFT's `load_adapter`.
-
-    Raises:
-        VerificationError, FormatError, PolicyDenied: refused; the model is as it was.
-        TrustError, Unavailable: it could not be checked; the model is as it was.
-        AuditError: the record could not be written, so nothing was activated.
-    """
-    gate = Gate(
-        policy=_policy_of(policy, adapter),
-        trust_root=trust_root or trust.public_good(),
-        recorder=Recorder.open(log or default_log_directory()),
-    )
-    options = LoadOptions(
-        adapter_name=adapter_name,
-        is_trainable=is_trainable,
-        torch_device=torch_device,
-        autocast_adapter_dtype=autocast_adapter_dtype,
-        low_cpu_mem_usage=low_cpu_mem_usage,
-    )
-    return gate.activate(model, adapter, context=context, manifest=manifest, evidence=evidence, options=options)
-
-
-def _policy_of(policy: PolicyGiven | str | os.PathLike[str], adapter: AdapterSource) -> PolicyGiven:
-    """Raises PolicyRefused for one that lies inside the adapter."""
-    if isinstance(policy, str | os.PathLike):
-        refuse_inside(policy, adapter)
-        return Policy.load(Path(policy))
-    if isinstance(policy, SignedPolicy):
-        refuse_inside(policy.path, adapter)
-    return policy
+__all__ = ["Gate"]
 
 
 class Gate:
@@ -126,10 +56,12 @@ class Gate:
     def __init__(
         self, *, policy: PolicyGiven, trust_root: TrustRoot, recorder: Recorder, clock: Clock = utc_now
     ) -> None:
-        self._policies = source_of(policy, trust_root=trust_root, directory=recorder.directory, clock=clock)
+        check_kind("trust_root", trust_root, TrustRoot, "a TrustRoot")
+        check_kind("recorder", recorder, Recorder, "a Recorder")
+        self._clock = telling_time(clock)
+        self._policies = source_of(policy, trust_root=trust_root, directory=recorder.directory, clock=self._clock)
         self._trust_root = trust_root
         self._recorder = recorder
-        self._clock = clock
 
     @property
     def _charter(self) -> Charter:
@@ -152,7 +84,7 @@ class Gate:
         Raises:
             SkillwarrantError: as `verify_and_load`.
         """
-        options = options or LoadOptions()
+        options = _options_of(options)
         name = options.adapter_name
         item = StackItem(adapter=adapter, adapter_name=name, manifest=manifest, evidence=evidence)
         return self._activate(model, Stack(items=(item,)), context, options)
@@ -181,7 +113,7 @@ class Gate:
             UsageError: also where PEFT cannot have them active together, or mix them.
         """
         stack = Stack.of(items, combine)
-        return self._activate(model, stack, context, options or LoadOptions())
+        return self._activate(model, stack, context, _options_of(options))
 
     def _activate(self, model: torch.nn.Module, stack: Stack, context: Context, options: LoadOptions) -> PeftModel:
         charter = self._charter
@@ -189,7 +121,8 @@ class Gate:
         with base.exclusive(model):
             with charter.recording(attempt, "refused"):
                 judged = judge_newcomers(charter, attempt, model, stack.items)
-                stack.check(model, [newcomer.skill.config for newcomer in judged.newcomers])
+                configs = [newcomer.skill.config for newcomer in judged.newcomers]
+                stack.check(model, configs, is_trainable=options.is_trainable)
             intended = intend(charter, attempt, judged, f"about to load {', '.join(attempt.adapters)}")
             return put_on(
                 charter, attempt, intended, model, options=options, arrange=stack.arrangement(charter, attempt)
@@ -286,3 +219,10 @@ class Gate:
             AuditError: it could not be recorded.
         """
         return check(self._charter, model, context)
+
+
+def _options_of(given: LoadOptions | None) -> LoadOptions:
+    if given is None:
+        return LoadOptions()
+    check_kind("options", given, LoadOptions, "LoadOptions")
+    return given

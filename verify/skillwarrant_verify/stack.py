@@ -12,7 +12,8 @@ from typing import Final, Literal, get_args
 
 from skillwarrant_format.errors import UsageError
 from skillwarrant_format.strict_json import JsonObject
-from skillwarrant_verify.proof.fetch import AdapterSource, BundleSource
+from skillwarrant_verify.arguments import check_flag, check_kind, check_sequence
+from skillwarrant_verify.proof.fetch import AdapterSource, BundleSource, check_sources
 
 __all__ = [
     "Combination",
@@ -62,6 +63,10 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         _check_name(self.adapter_name)
+        for name in ("is_trainable", "autocast_adapter_dtype", "low_cpu_mem_usage"):
+            check_flag(name, getattr(self, name))
+        if self.torch_device is not None:
+            check_kind("torch_device", self.torch_device, str, "a string")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,7 @@ class StackItem:
 
     def __post_init__(self) -> None:
         _check_name(self.adapter_name)
+        check_sources(self.adapter, self.manifest, self.evidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +118,14 @@ class Combination:
 
     def __post_init__(self) -> None:
         _check_name(self.adapter_name)
+        check_flag("svd_full_matrices", self.svd_full_matrices)
         _check_one_of("combination_type", self.combination_type, get_args(CombinationType))
         _check_one_of("majority_sign_method", self.majority_sign_method, get_args(SignMethod))
         _check_one_of("svd_driver", self.svd_driver, (None, *get_args(SvdDriver)))
         if self.svd_rank is not None and (
-            isinstance(self.svd_rank, bool) or self.svd_rank not in range(1, _MAX_RANK)
+            isinstance(self.svd_rank, bool)
+            or not isinstance(self.svd_rank, int)
+            or self.svd_rank not in range(1, _MAX_RANK)
         ):
             raise UsageError("svd_rank is out of range", expected=f"1 to {_MAX_RANK - 1}", found=str(self.svd_rank))
         for name in ("density", "svd_clamp"):
@@ -140,6 +149,9 @@ def check_items(items: Sequence[StackItem], combine: Combination | None) -> tupl
     Raises:
         UsageError: none, two of one name, weights without a combination or a combination without weights.
     """
+    check_sequence("items", items, "a list of StackItem")
+    if combine is not None:
+        check_kind("combine", combine, Combination, "a Combination")
     found = tuple(items)
     if not found or not all(isinstance(item, StackItem) for item in found):
         raise UsageError("a stack needs adapters", expected="at least one StackItem", found=f"{len(found)} things")
@@ -154,13 +166,17 @@ def check_items(items: Sequence[StackItem], combine: Combination | None) -> tupl
 
 def check_names(names: Sequence[str], combine: Combination | None) -> None:
     """Raises UsageError where two adapters, the mixture among them, would have one name."""
+    check_sequence("the adapters", names, "a list of adapter names")
     every = [*names, *([] if combine is None else [combine.adapter_name])]
+    for name in every:
+        _check_name(name)
     if len(set(every)) != len(every):
         raise UsageError("two adapters have one name", expected="names that differ", found=", ".join(every))
 
 
 def check_weights(weights: Sequence[float | None], count: int) -> None:
     """Raises UsageError for a weight that is missing or no finite number. What is too much, a policy says."""
+    check_sequence("weights", weights, "a list of numbers")
     if len(weights) != count:
         raise UsageError("a mixture needs a weight for each adapter", expected=str(count), found=str(len(weights)))
     for weight in weights:
@@ -175,7 +191,7 @@ def _check_name(name: object) -> None:
 
 
 def _check_one_of(what: str, found: object, allowed: Sequence[object]) -> None:
-    if found not in allowed:
+    if not isinstance(found, str | None) or found not in allowed:
         raise UsageError(f"no such {what}", expected=" or ".join(map(str, allowed)), found=str(found))
 
 

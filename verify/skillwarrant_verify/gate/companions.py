@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import UsageError
 from skillwarrant_format.fingerprint import Fingerprint
+from skillwarrant_verify.arguments import check_names
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
 from skillwarrant_verify.deciding.composition import Companion
@@ -217,6 +218,7 @@ def wanted(model: Any, adapter_names: Sequence[str]) -> list[Resident]:
     Raises:
         UsageError: no name, one twice, or one that did not come through a gate.
     """
+    check_names("adapter_names", adapter_names)
     residents = Register.of(model).residents
     if not adapter_names or len(set(adapter_names)) != len(adapter_names):
         found = ", ".join(map(str, adapter_names)) or "none"

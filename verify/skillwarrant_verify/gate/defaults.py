@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-__all__ = ["default_log_directory", "utc_now"]
+from skillwarrant_format.errors import UsageError
+from skillwarrant_verify.arguments import check_callable
+
+__all__ = ["default_log_directory", "telling_time", "utc_now"]
 
 STATE_DIRECTORY: Final = "SKILLWARRANT_LOG"
 
@@ -15,6 +19,24 @@ STATE_DIRECTORY: Final = "SKILLWARRANT_LOG"
 def utc_now() -> datetime:
     """The host's time."""
     return datetime.now(UTC)
+
+
+def telling_time(clock: Callable[[], datetime]) -> Callable[[], datetime]:
+    """A clock that refuses what another one gives and no record can hold.
+
+    Raises:
+        UsageError: what it was given cannot be called; and later, where it gives no time, or one without a zone.
+    """
+    check_callable("the clock", clock)
+
+    def checked() -> datetime:
+        now = clock()
+        if not isinstance(now, datetime) or now.tzinfo is None:
+            expected = "a time with its time zone, such as datetime.now(UTC)"
+            raise UsageError("the clock tells no time", expected=expected, found=str(now))
+        return now
+
+    return checked
 
 
 def default_log_directory() -> Path:

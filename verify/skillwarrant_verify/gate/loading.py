@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import LoadMismatch, WrongBase
@@ -16,6 +16,7 @@ from skillwarrant_verify.gate.companions import Resident
 from skillwarrant_verify.gate.judge import Judged, Newcomer
 from skillwarrant_verify.gate.observe import Attempt
 from skillwarrant_verify.gate.undo import Undo, same
+from skillwarrant_verify.gate.way_back import WayBack
 from skillwarrant_verify.loader import load
 from skillwarrant_verify.loader.peft_adapter import adapter_names
 from skillwarrant_verify.passage import passage
@@ -24,10 +25,7 @@ from skillwarrant_verify.stack import LoadOptions
 if TYPE_CHECKING:
     from peft import PeftModel
 
-__all__ = ["WAY_BACK", "Arrange", "Intended", "intend", "put_on", "undo_of"]
-
-WAY_BACK: Final = "_skillwarrant_way_back"
-"""Where a model keeps how to undo an adapter that changed its base."""
+__all__ = ["Arrange", "Intended", "intend", "put_on", "undo_of"]
 
 Arrange = Callable[["PeftModel", list[Resident]], list[Resident]]
 """What is done with a stack when all of it is on the model; gives the residents that come of it."""
@@ -92,7 +90,7 @@ def put_on(
             _check_says_so(judged.before, after, loaded)
             attempt.base_after = after.fingerprint
             residents = [replace(one, base_after=after.fingerprint) for one in residents]
-            _keep_way_back(loaded[0])
+            WayBack(loaded[0].undo).keep(loaded[0].model)
         register = judged.register.adding(*residents).settled(after)
     with undo.guard():
         charter.record(attempt, "activated", _told(attempt))
@@ -163,11 +161,6 @@ def _resident(attempt: Attempt, judged: Judged, newcomer: Newcomer, loaded: load
         base=judged.before.fingerprint,
         base_after=judged.before.fingerprint,
     )
-
-
-def _keep_way_back(loaded: load.Loaded) -> None:
-    """What a base was before an adapter changed it lives as long as the model around both, and no longer."""
-    vars(loaded.model)[WAY_BACK] = loaded.undo
 
 
 def _told(attempt: Attempt) -> str:

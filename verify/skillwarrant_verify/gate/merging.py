@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from skillwarrant_format.errors import LoadMismatch
 from skillwarrant_format.observation import Change, Ended, Source
 from skillwarrant_verify import base
+from skillwarrant_verify.arguments import check_flag
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.gate.charter import Charter
 from skillwarrant_verify.gate.companions import Register, Resident, wanted
@@ -21,6 +22,7 @@ from skillwarrant_verify.gate.observe import Attempt
 from skillwarrant_verify.loader.peft_adapter import adapter_names
 from skillwarrant_verify.loader.peft_changes import active_adapters, merge, merge_targets
 from skillwarrant_verify.loader.rollback import Journal
+from skillwarrant_verify.passage import passage
 
 if TYPE_CHECKING:
     import torch
@@ -32,10 +34,11 @@ def merge_and_unload(
     charter: Charter, model: Any, context: Context, *, safe_merge: bool, adapter_names: Sequence[str] | None
 ) -> torch.nn.Module:
     """Merge adapters into the base, and take all others off. See `Gate.merge_and_unload`."""
+    check_flag("safe_merge", safe_merge)
     with base.exclusive(model):
         register = Register.of(model)
-        names = tuple(active_adapters(model) if adapter_names is None else adapter_names)
-        residents = wanted(model, names)
+        residents = wanted(model, active_adapters(model) if adapter_names is None else adapter_names)
+        names = tuple(one.adapter_name for one in residents)
         attempt = charter.attempt(
             context,
             names,
@@ -66,7 +69,8 @@ def _merge(
     judged, undo = intended.judged, undo_of(model, intended.judged)
     with charter.recording(attempt, "failed", undo):
         undo.steps.append(Journal.of(model, contents=merge_targets(model)).restore)
-        merged = merge(model, attempt.adapters, safe_merge=safe_merge)
+        with passage():
+            merged = merge(model, attempt.adapters, safe_merge=safe_merge)
         after = base.measure(merged)
         attempt.base_after = after.fingerprint
         skills = tuple(skill for one in residents for skill in one.skills)

@@ -24,6 +24,7 @@ from skillwarrant_verify.loader.peft_changes import add_weighted, check_mixable,
 from skillwarrant_verify.loader.peft_tensors import adapter_state
 from skillwarrant_verify.loader.rollback import Journal
 from skillwarrant_verify.loader.seal import AdapterSeal
+from skillwarrant_verify.passage import passage
 from skillwarrant_verify.stack import Combination, check_names, check_weights
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def mixed(
     """
     weights = {source.adapter: source.weight for source in attempt.change.sources} if attempt.change else {}
     named = [(one.adapter_name, float(weights[one.adapter_name] or 0.0)) for one in residents]
-    add_weighted(model, named, combine)
+    with passage():
+        add_weighted(model, named, combine)
     live = adapter_state(model, combine.adapter_name)
     if "non-finite" not in charter.policy.allow_hazards and not is_finite(live.values()):
         raise LoadMismatch("the mixture has weights that are NaN or infinite", found=combine.adapter_name)

@@ -16,9 +16,9 @@ from skillwarrant_verify import base
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.gate.charter import Charter
 from skillwarrant_verify.gate.companions import Register, Resident, wanted
-from skillwarrant_verify.gate.loading import WAY_BACK
 from skillwarrant_verify.gate.observe import Attempt
 from skillwarrant_verify.gate.undo import Undo
+from skillwarrant_verify.gate.way_back import WayBack
 from skillwarrant_verify.loader.peft_adapter import BaseState, adapter_names, base_of
 from skillwarrant_verify.loader.peft_changes import take_off
 from skillwarrant_verify.loader.rollback import Journal
@@ -42,7 +42,7 @@ def deactivate(charter: Charter, model: Any, adapter_name: str, context: Context
         register = Register.of(model)
         (resident,) = wanted(model, (adapter_name,))
         attempt = charter.attempt(
-            context or resident.context,
+            resident.context if context is None else context,
             (adapter_name,),
             resident.candidates(),
             activation=resident.activation,
@@ -105,7 +105,7 @@ def _taken_off(resident: Resident, model: Any, names: frozenset[str]) -> Any:
             expected="the others to be taken off first",
             found=", ".join(sorted(names - {resident.adapter_name})),
         )
-    way_back = vars(model).pop(WAY_BACK, None)
+    way_back = WayBack.take(model)
     if way_back is None:
         raise UsageError(
             "this PeftModel does not know what the base was before the adapter changed it",
@@ -113,7 +113,7 @@ def _taken_off(resident: Resident, model: Any, names: frozenset[str]) -> Any:
             fix="Pass that one, or load the base model anew.",
         )
     bare = base_of(model)
-    way_back()
+    way_back.undo()
     return bare
 
 

@@ -15,6 +15,7 @@ from skillwarrant_verify.gate.mixing import check_mixture, mixed, mixture_of
 from skillwarrant_verify.gate.observe import Attempt, Candidate
 from skillwarrant_verify.loader.attach import check_receiver
 from skillwarrant_verify.loader.peft_changes import check_stackable, methods_on, set_active
+from skillwarrant_verify.loader.peft_options import check_options
 from skillwarrant_verify.stack import Combination, StackItem, check_items
 
 if TYPE_CHECKING:
@@ -68,17 +69,20 @@ class Stack:
         names, weights = zip(*((item.adapter_name, item.weight) for item in self.items), strict=True)
         return mixture_of(names, weights, self.combine)
 
-    def check(self, model: Any, configs: Sequence[AdapterConfig]) -> None:
-        """Whether PEFT can do what is asked for, before anything is loaded. Of a single adapter its loader tells.
+    def check(self, model: Any, configs: Sequence[AdapterConfig], *, is_trainable: bool) -> None:
+        """Whether PEFT can do what is asked for, before there is any intent to do it.
 
         Raises:
-            UsageError: it cannot.
+            FormatError, UsageError, LoadMismatch: it cannot.
+            Unavailable: the model is not in memory.
         """
-        if not self.together:
-            return
-        check_stackable([config.peft_type for config in configs], methods_on(model), mixed=self.combine is not None)
+        for config in configs:
+            check_options(config)
+        methods = [config.peft_type for config in configs]
+        if self.together:
+            check_stackable(methods, methods_on(model), mixed=self.combine is not None)
         for item, config in zip(self.items, configs, strict=True):
-            check_receiver(model, config, item.adapter_name, is_trainable=False)
+            check_receiver(model, config, item.adapter_name, is_trainable=is_trainable)
         if self.combine is not None:
             check_mixture(model, configs, self.combine)
 

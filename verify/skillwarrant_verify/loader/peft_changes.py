@@ -1,8 +1,10 @@
 """What PEFT does to adapters that are on a model: set several active, mix them, merge them, take them off.
 
-Each function is one operation of PEFT, in a passage, with what it says against it as one of our errors, and leaves
+Each function is one operation of PEFT, with what it says against it as one of our errors, and leaves
 `requires_grad` of every parameter that stays as it was. It knows names of PEFT that are not promised to stay; tests
 hold each of them. Nothing here is taken back: a `Journal` is for that.
+
+It opens no passage: where the gate is enforced, only the gate can mix and merge.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from torch import nn
 from skillwarrant_format.errors import LoadMismatch, Unavailable, UsageError
 from skillwarrant_verify.loader.modules import all_modules, parameters_of
 from skillwarrant_verify.loader.peft_adapter import BaseTree, base_of, carries_adapters, inner_name
-from skillwarrant_verify.passage import passage
 from skillwarrant_verify.stack import Combination
 
 __all__ = [
@@ -233,8 +234,7 @@ def _bare(base: nn.Module) -> nn.Module:
 def _changing(model: PeftModel, what: str) -> Iterator[None]:
     trainable = [(parameter, parameter.requires_grad) for parameter in parameters_of(all_modules(model))]
     try:
-        with passage():
-            yield
+        yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unavailable("not enough memory to change the adapters", found=str(error)) from error
     except _OBJECTIONS as error:

@@ -18,6 +18,7 @@ from skillwarrant_format.fields import Fields
 from skillwarrant_format.limits import MAX_URI_CHARS
 from skillwarrant_format.strict_json import loads_object
 from skillwarrant_format.waiting import within
+from skillwarrant_verify.arguments import check_callable, check_kind, check_span
 from skillwarrant_verify.operators.issuer_keys import MAX_KEYS_BYTES, KeySet
 from skillwarrant_verify.proof.loopback import is_loopback
 
@@ -47,6 +48,9 @@ class OperatorKeys:
         max_age: timedelta = timedelta(hours=1),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_kind("issuer", issuer, str, "a URL")
+        check_span("max_age", max_age)
+        check_callable("clock", clock)
         if (why := _objection(issuer, plain=True)) is not None or urlsplit(issuer).query:
             raise UsageError("the issuer's URL cannot be used", expected="https://host/path", found=why or issuer)
         if max_age <= timedelta():

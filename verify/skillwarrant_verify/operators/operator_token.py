@@ -23,6 +23,7 @@ from skillwarrant_format.errors import FormatError, OperatorInvalid, Unavailable
 from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.limits import KIB, MAX_NAME_CHARS, MAX_URI_CHARS
 from skillwarrant_format.strict_json import JsonObject, loads_object
+from skillwarrant_verify.arguments import check_kind, check_span
 from skillwarrant_verify.operators.issuer_keys import ALGORITHMS, KeySet
 from skillwarrant_verify.operators.operator_keys import OperatorKeys
 from skillwarrant_verify.operators.verified_operator import SEAL, VerifiedOperator
@@ -57,6 +58,8 @@ class _Wanted:
                 raise UsageError(f"{name} is missing", expected="a non-empty string", found=repr(text))
         if not isinstance(self.now, datetime) or self.now.tzinfo is None:
             raise UsageError("now is no time with its zone", expected="datetime.now(UTC)", found=repr(self.now))
+        check_span("leeway", self.leeway)
+        check_span("max_lifetime", self.max_lifetime)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,7 @@ def verify_operator(
         Unavailable: the issuer cannot be asked for its keys.
         UsageError: an argument of another type, or keys of another issuer.
     """
+    check_kind("keys", keys, (bytes, OperatorKeys), "bytes or OperatorKeys")
     wanted = _Wanted(issuer=issuer, audience=audience, now=now, leeway=leeway, max_lifetime=max_lifetime)
     try:
         read = _read(token)
@@ -109,8 +113,6 @@ def verify_operator(
 def _known(keys: bytes | OperatorKeys, issuer: str, key_id: str) -> KeySet:
     if isinstance(keys, bytes):
         return KeySet.parse(keys, what="the key set")
-    if not isinstance(keys, OperatorKeys):
-        raise UsageError("keys has the wrong type", expected="bytes or OperatorKeys", found=type(keys).__name__)
     if keys.issuer != issuer:
         raise UsageError("the keys are another issuer's", expected=issuer, found=keys.issuer)
     return keys.current(key_id)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Final, cast
 
 from skillwarrant_format import limits
@@ -20,6 +19,7 @@ from skillwarrant_format.errors import SkillwarrantError, UsageError, WrongPredi
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.statement import PAYLOAD_TYPE, STATEMENT_TYPE
 from skillwarrant_format.strict_json import JsonObject, loads_object
+from skillwarrant_verify.arguments import check_sequence, path_of
 from skillwarrant_verify.deciding.evidence_seen import About, EvidenceSeen
 from skillwarrant_verify.proof.fetch import BundleSource, read_bundle
 from skillwarrant_verify.proof.signature import Signature, Verified, verify_signature
@@ -51,9 +51,7 @@ def verify_evidence(
         WrongPredicate: what was signed is no in-toto statement.
         UsageError: there are too many, or they are no sequence of bundles.
     """
-    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
-        expected, found = "a list of bundles, as paths or bytes", type(given).__name__
-        raise UsageError("evidence has the wrong type", expected=expected, found=found)
+    check_sequence("evidence", given, "a list of bundles, as paths or bytes")
     if len(given) > MAX_EVIDENCE:
         raise UsageError("there is too much evidence", expected=f"at most {MAX_EVIDENCE}", found=str(len(given)))
     seen: dict[Digest, EvidenceSeen] = {}
@@ -69,7 +67,7 @@ def verify_evidence(
 
 
 def _verify(source: BundleSource, verified: Verified, trust: TrustRoot, now: datetime) -> EvidenceSeen | None:
-    data = source if isinstance(source, bytes) else read_bundle(Path(source))
+    data = source if isinstance(source, bytes) else read_bundle(path_of("a bundle of the evidence", source))
     signature = verify_signature(data, trust, now=now)
     if signature.payload_type != PAYLOAD_TYPE:
         raise WrongPredicate("it signs no statement", expected=PAYLOAD_TYPE, found=signature.payload_type)

@@ -13,11 +13,27 @@ from skillwarrant_format.bundle import BUNDLE_NAME
 from skillwarrant_format.errors import FormatError, ManifestMissing, Unavailable, UsageError
 from skillwarrant_format.hashing import Progress
 from skillwarrant_format.snapshot import Snapshot
+from skillwarrant_verify.arguments import check_kind, check_sequence, path_of
 
-__all__ = ["AdapterSource", "BundleSource", "fetch", "manifest_bytes", "read_bundle"]
+__all__ = ["AdapterSource", "BundleSource", "check_sources", "fetch", "manifest_bytes", "read_bundle"]
 
 AdapterSource = str | os.PathLike[str] | Snapshot
 BundleSource = str | os.PathLike[str] | bytes
+
+
+def check_sources(adapter: object, manifest: object, evidence: object) -> None:
+    """Whether these are of types that name an adapter and its bundles. What they name is looked at later.
+
+    Raises:
+        UsageError: one is not.
+    """
+    if not isinstance(adapter, Snapshot):
+        check_kind("the adapter", adapter, (str, os.PathLike), "a path, or a Snapshot")
+    if manifest is not None:
+        check_kind("the manifest", manifest, (str, os.PathLike, bytes), "a bundle, as a path or bytes")
+    check_sequence("evidence", evidence, "a list of bundles, as paths or bytes")
+    for item in evidence:  # type: ignore[attr-defined]  # it is a sequence
+        check_kind("a bundle of the evidence", item, (str, os.PathLike, bytes), "a path or bytes")
 
 
 def fetch(adapter: AdapterSource, *, progress: Progress | None = None) -> Snapshot:
@@ -35,7 +51,7 @@ def fetch(adapter: AdapterSource, *, progress: Progress | None = None) -> Snapsh
     if isinstance(adapter, Snapshot):
         files = {path: file.data for path, file in adapter.files.items()}
         return Snapshot.of(files, adapter.source, bundle=adapter.bundle)
-    path = Path(adapter)
+    path = path_of("the adapter", adapter)
     if not path.is_dir():
         raise UsageError(
             "the adapter is no directory",
@@ -66,7 +82,7 @@ def manifest_bytes(snapshot: Snapshot, manifest: BundleSource | None) -> bytes:
                 fix="Ask its publisher to run `skillwarrant sign`; without a warrant it is not loaded.",
             )
         return snapshot.bundle
-    return read_bundle(Path(manifest))
+    return read_bundle(path_of("the manifest", manifest))
 
 
 def read_bundle(path: Path) -> bytes:

@@ -20,13 +20,14 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError, shown
 from skillwarrant_verify import trust
-from skillwarrant_verify.gate.defaults import default_log_directory, utc_now
+from skillwarrant_verify.arguments import check_kind, path_of
+from skillwarrant_verify.gate.defaults import default_log_directory, telling_time, utc_now
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
 from skillwarrant_verify.signed_policy.revisions import RevisionStore
 from skillwarrant_verify.trust import TrustRoot
 
-__all__ = ["FixedPolicy", "PolicyGiven", "PolicySource", "Reload", "ReloadingPolicy", "source_of"]
+__all__ = ["FixedPolicy", "PolicyGiven", "PolicySource", "Reload", "ReloadingPolicy", "check_policy", "source_of"]
 
 RETRY_SECONDS: Final = 30.0  # after which what was refused is looked at again, though no file changed
 _MAX_NOTICE: Final = 1000  # characters
@@ -97,14 +98,19 @@ class ReloadingPolicy:
         clock: Callable[[], datetime] = utc_now,
         every: float = 1.0,
     ) -> None:
-        if not every >= 0:
+        if isinstance(every, bool) or not isinstance(every, int | float) or not every >= 0:
             raise UsageError("no such interval", expected="seconds from 0", found=str(every))
+        if trust_root is not None:
+            check_kind("trust_root", trust_root, TrustRoot, "a TrustRoot")
+        if seen is not None:
+            check_kind("seen", seen, RevisionStore, "a RevisionStore")
+        clock = telling_time(clock)
         self._every = every
         self._lock = threading.Lock()
         if isinstance(demand, SignedPolicy):
-            self._path, self._load = Path(demand.path), _loader(demand, trust_root, seen, clock)
+            self._path, self._load = path_of("the policy", demand.path), _loader(demand, trust_root, seen, clock)
         else:
-            self._path = Path(demand)
+            self._path = path_of("the policy", demand)
             self._load = lambda: Policy.load(self._path)
         self._stamp = _stamp(self._path)
         self._good = self._policy = self._load()  # the last that could be used; the same with what is said of it
@@ -176,14 +182,19 @@ def source_of(
     if isinstance(policy, SignedPolicy):
         seen = RevisionStore(directory or default_log_directory())
         return FixedPolicy(policy.load(trust_root=trust_root, seen=seen, now=clock()))
-    if not callable(getattr(policy, "current", None)):
+    check_policy(policy)
+    return policy
+
+
+def check_policy(given: object) -> None:
+    """Raises UsageError for what no gate can be built with."""
+    if not isinstance(given, Policy | SignedPolicy) and not callable(getattr(given, "current", None)):
         raise UsageError(
             "this is no policy",
             expected="a Policy, a SignedPolicy or a ReloadingPolicy",
-            found=type(policy).__name__,
+            found=type(given).__name__,
             fix="Policy.load(path) reads one.",
         )
-    return policy
 
 
 def _loader(

@@ -31,6 +31,7 @@ from skillwarrant_format.policy_bundle import PolicyBundle
 from skillwarrant_format.policy_files import POLICY_BUNDLE_NAME, PolicyFiles
 from skillwarrant_format.policy_pack import read_policy
 from skillwarrant_format.signed_files import check_files, require_statement
+from skillwarrant_verify.arguments import check_kind, path_of
 from skillwarrant_verify.document.named_files import files_of
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.policy import API_VERSION, Policy
@@ -60,6 +61,9 @@ class SignedPolicy:
     least_revision: int = 1
 
     def __post_init__(self) -> None:
+        path_of("the policy", self.path)
+        check_kind("name", self.name, str, "a string")
+        check_kind("least_revision", self.least_revision, int, "a whole number")
         if not self.name or not isinstance(self.signer, IdentityPattern) or self.least_revision < 1:
             raise UsageError("a signed policy is named by its signer and its name", expected="both, and a revision")
 

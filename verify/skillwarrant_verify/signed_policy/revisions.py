@@ -31,6 +31,7 @@ from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_format.observation import PREDICATE_TYPE, PolicyUsed
 from skillwarrant_format.statement import Statement
 from skillwarrant_format.strict_json import JsonObject, canonical, loads_canonical
+from skillwarrant_verify.arguments import path_of
 
 __all__ = ["REVISIONS_NAME", "Mark", "RevisionStore"]
 
@@ -83,9 +84,9 @@ class RevisionStore:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._path = directory / REVISIONS_NAME
-        self._log = directory / LOG_NAME
+        self._directory = path_of("the directory of revisions", directory)
+        self._path = self._directory / REVISIONS_NAME
+        self._log = self._directory / LOG_NAME
 
     def check(self, mark: Mark) -> None:
         """Whether a policy may be used, without taking it.
