@@ -123,7 +123,8 @@ def test_an_expired_certification_is_refused(run, world, lab, tmp_path, monkeypa
 
     class Past(datetime):
         @classmethod
-        def now(cls, tz=None):
+        def now(cls, tz):
+            assert tz is UTC
             return yesterday - timedelta(days=1)
 
     said = ("--suite", "safety 3", "--result", "passed", "--expires", f"{yesterday:%Y-%m-%dT%H:%M:%SZ}")
@@ -168,9 +169,7 @@ def test_the_answer_in_json_has_the_documented_fields(run, world, lab):
         (("--suite", "safety 3", "--result", "passed", "--expires", "soon"), 2, "'soon' does not match"),
     ],
 )
-def test_what_cannot_be_signed_is_said_before_anybody_signs(
-    run, world, lab, tmp_path, *, arguments, code, message
-):
+def test_what_cannot_be_signed_is_said_before_anybody_signs(run, world, lab, tmp_path, *, arguments, code, message):
     out = tmp_path / "certification.json"
     result = run("certify", world.adapter, *arguments, *lab, "--out", out)
     assert result.exit_code == code

@@ -17,6 +17,7 @@ from skillwarrant_verify.deciding.catalogue import CATALOGUE
 from skillwarrant_verify.deciding.decide import decide, decide_document, requirements
 from skillwarrant_verify.deciding.decision_input import for_record, to_document
 from skillwarrant_verify.deciding.requirement import RULES
+from skillwarrant_verify.document.policy_reach import ALL, NONE, Reach
 from skillwarrant_verify.policy import Policy
 from test_policy import GOOD
 
@@ -134,8 +135,11 @@ def test_a_rule_can_add_no_proof_for_what_is_denied() -> None:
         (START, "registers no rule"),
         ("def rule(policy, facts): return None", "registers no rule"),
         ("def broken(:", "SyntaxError"),
-        ("x = 1\nraise RuntimeError('at import')", r"RuntimeError: at import \(line 2\)"),
-        ("import no_such_module_at_all", "ModuleNotFoundError"),
+        (
+            TICKET + "raise RuntimeError('at import')",
+            rf"RuntimeError: at import \(line {TICKET.count(chr(10)) + 1}\)",
+        ),
+        (TICKET + "import no_such_module_at_all", "ModuleNotFoundError"),
         (rule("pass", "base.matches"), "skillwarrant's own"),
         (rule("pass", "base.other"), "skillwarrant's own"),
         (rule("pass", "rego.deny"), "skillwarrant's own"),
@@ -153,6 +157,59 @@ def test_a_rule_can_add_no_proof_for_what_is_denied() -> None:
 def test_a_module_that_is_no_set_of_rules_is_refused(source: str, expected: str) -> None:
     with pytest.raises(PolicyError, match=expected):
         policy(source)
+
+
+COMPUTED = [
+    "for code in ('acme.y', 'acme.z'):\n    proves(code)(lambda p, f: None)\n",
+    "proves('acme.' + 'y')(lambda p, f: None)\n",
+    "proves(code='acme.y')(lambda p, f: None)\n",
+    "proves(*['acme.y'])(lambda p, f: None)\n",
+    "from skillwarrant_verify.rules import proves as asks\nasks('acme.y')(lambda p, f: None)\n",
+    "asks = proves\nasks('acme.y')(lambda p, f: None)\n",
+    "import skillwarrant_verify.rules as ours\nasks = ours.proves\nasks('acme.y')(lambda p, f: None)\n",
+]
+
+
+@pytest.mark.parametrize("more", COMPUTED)
+@pytest.mark.parametrize("reach", [ALL, NONE], ids=["run", "read"])
+def test_a_rule_whose_code_cannot_be_read_is_refused_run_or_not(more: str, reach: Reach) -> None:
+    source = (TICKET + more).encode()
+    with pytest.raises(PolicyError, match="cannot be told without running it"):
+        Policy.parse(text(source.decode()).encode(), files={"own0.py": source}.__getitem__, reach=reach)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        TICKET + "if not sys:\n    proves('acme.sometimes')(ticket)\n",
+        TICKET + "def never():\n    proves('acme.never')(ticket)\n",
+        TICKET + "getattr(sys.modules['skillwarrant_verify.rules'], 'pro' + 'ves')('acme.hidden')(ticket)\n",
+    ],
+    ids=["a requirement that is sometimes none", "one that is never registered", "one that nobody can read"],
+)
+def test_what_a_module_registers_is_what_can_be_read_in_it(source: str) -> None:
+    with pytest.raises(PolicyError, match="registers other rules than those that can be read in it"):
+        policy(source.replace("import annotations\n", "import annotations\nimport sys\n", 1))
+
+
+@pytest.mark.parametrize("bad", ["", "x = 1", "def broken(:", "(" * 100_000, rule("pass", "base.matches")])
+def test_reading_refuses_what_running_refuses(bad: str) -> None:
+    document = text(bad).encode()
+    with pytest.raises(PolicyError):
+        Policy.parse(document, files={"own0.py": bad.encode()}.__getitem__, reach=NONE)
+
+
+def test_a_policy_that_was_only_read_allows_nothing() -> None:
+    source = rule('return yes("acme.x", "all is well", "now")').encode()
+    arguments = {"data": text(source.decode()).encode(), "files": {"own0.py": source}.__getitem__}
+    assert decide(Policy.parse(**arguments), facts()).outcome == "allow"
+    read = Policy.parse(**arguments, reach=NONE)
+    assert [*read.rules] == ["acme.x"]
+    decision = decide(read, facts())
+    assert decision.outcome == "undecided"
+    assert [reason.code for reason in decision.reasons] == ["acme.x"]
+    with pytest.raises(Unavailable):
+        decision.require()
 
 
 def test_two_modules_cannot_register_the_same_code() -> None:

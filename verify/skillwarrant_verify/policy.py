@@ -22,16 +22,15 @@ from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_format.toml import only
 from skillwarrant_verify.deciding.decision import Severity
 from skillwarrant_verify.deciding.requirement import Rule
-from skillwarrant_verify.deciding.user_rules import load_rules
 from skillwarrant_verify.document.named_files import Files, NamedFile, files_below, parse_files, read_all
 from skillwarrant_verify.document.policy_document import PolicyDocument
 from skillwarrant_verify.document.policy_evidence import EvidenceRule
 from skillwarrant_verify.document.policy_modes import Modes
+from skillwarrant_verify.document.policy_reach import ALL, Reach
 from skillwarrant_verify.document.policy_reading import (
     KEYS,
     Measure,
     measure,
-    opa_server,
     rego_engine,
     rego_modules,
     section,
@@ -133,8 +132,8 @@ class Policy:
                 raise PolicyError(f"policy.{key} demands nothing", expected="a tuple with at least one item")
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a policy file.
+    def load(cls, path: Path, *, reach: Reach = ALL) -> Self:
+        """Read a policy file. The argument and further errors are those of `parse`.
 
         Raises:
             PolicyError: not a usable policy; nothing may be decided with it.
@@ -147,16 +146,19 @@ class Policy:
             raise Unavailable(
                 f"cannot read the policy {path}", found=error.strerror, fix="Name a readable policy file."
             ) from None
-        return cls.parse(data, name=str(path), files=files_below(path.parent))
+        return cls.parse(data, name=str(path), files=files_below(path.parent), reach=reach)
 
     @classmethod
-    def parse(cls, data: bytes, *, name: str = "policy", files: Files | None = None) -> Self:
-        """Read a policy document. Of one with `[[rules]]`, this runs their code.
+    def parse(
+        cls, data: bytes, *, name: str = "policy", files: Files | None = None, reach: Reach = ALL
+    ) -> Self:
+        """Read a policy document. Of one with `[[rules]]`, this runs their code, unless `reach` says otherwise.
 
         Args:
             data: TOML; JSON where `name` ends in .json.
             name: of its file, for messages.
             files: gives the files that it names, relative to it.
+            reach: whether its own Python runs and its OPA server is asked.
 
         Raises:
             PolicyError: an unknown key or API version, anything missing, mistyped, empty or contradictory; or a
@@ -164,21 +166,21 @@ class Policy:
             Unavailable: a file cannot be read, or the Rego engine is not there.
         """
         try:
-            return cls._read(PolicyDocument.parse(data, name=name), files)
+            return cls._read(PolicyDocument.parse(data, name=name), files, reach)
         except FormatError as error:
             raise PolicyError(
                 f"{name}: {error.message}", expected=error.expected, found=error.found, fix=error.fix
             ) from None
 
     @classmethod
-    def _read(cls, document: PolicyDocument, files: Files | None) -> Self:
+    def _read(cls, document: PolicyDocument, files: Files | None, reach: Reach) -> Self:
         fields = document.fields
         if (version := fields.text("api_version")) != API_VERSION:
             raise FormatError("policy.api_version is unknown", expected=API_VERSION, found=version)
         only(fields, *KEYS)
         python = parse_files(fields, "rules", "module", ".py")
         rego = parse_files(fields, "rego", "file", ".rego")
-        rules = load_rules(read_all(python, files))
+        rules = reach.rules(read_all(python, files))
         evidence = tuple(map(EvidenceRule.parse, tables(fields, "evidence")))
         policy = cls(
             name=fields.text("name", limit=128),
@@ -208,7 +210,7 @@ class Policy:
             asked=document.asked(rules, [rule.code for rule in evidence]),
             rules=rules,
             modules=rego_modules(read_all(rego, files)),
-            opa=section(fields, "opa", opa_server),
+            opa=section(fields, "opa", reach.opa),
             files=(*python, *rego),
             document=document.plain,
         )

@@ -1,4 +1,4 @@
-"""`skillwarrant certify`: put a name to the result of tests of a release, where a policy asks for a certification."""
+"""`skillwarrant certify`: put a name to what came out of testing a release, where a policy asks for that."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import click
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.one_policy import one_policy
 from skillwarrant_cli.options import FILE, PATH, json_option
+from skillwarrant_cli.reach_choice import ReachChoice, reach_options
 from skillwarrant_format.fields import format_time
 
 if TYPE_CHECKING:
@@ -49,20 +50,24 @@ _TITLES: Final = {
     type=FILE,
     help="The operator's public key, got by another way than the log. Default: operator.pub beside it.",
 )
+@reach_options
 @json_option
-def command(old: Path, new: Path, log: Path, operator_key: Path | None, as_json: bool) -> None:
+def command(
+    *, old: Path, new: Path, log: Path, operator_key: Path | None, reach: ReachChoice, as_json: bool
+) -> None:
     """Which past decisions of a log another policy would change.
 
     The log is verified first. Each decision is then made again under both policies, from the inputs that the gate
     keeps beside the log, at the decision's own time: what is asked is what would have been decided then. What OLD
-    decided must come out as it is on record.
+    decided must come out as it is on record. Where one of the policies has Python rules of its own, or an OPA
+    server, deciding runs the one and sends inputs to the other: --run-rules, --contact-opa.
 
     Exit 0: none would change. 1: some would. 3: none would, as far as can be told; some inputs are not there.
     """
     from skillwarrant_verify.review.past import past_decisions
     from skillwarrant_verify.review.policy_diff import compare
 
-    before, after = one_policy(old), one_policy(new)
+    before, after = one_policy(old, reach.reach()), one_policy(new, reach.reach())
     with progress.waiting("verifying the log"):
         decisions = past_decisions(log, operator_key)
     with progress.waiting("deciding again"):

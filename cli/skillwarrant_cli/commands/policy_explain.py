@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 import click
 
 from skillwarrant_cli import output
 from skillwarrant_cli.adapter_choice import AdapterChoice, PlaceChoice, adapter_options, place_options
+from skillwarrant_cli.company_choice import CompanyChoice, company_options
 from skillwarrant_cli.one_policy import one_policy
 from skillwarrant_cli.options import FILE, PATH, TrustChoice, json_option, trust_options
+from skillwarrant_cli.reach_choice import ReachChoice, reach_options
 from skillwarrant_format.errors import Unavailable, UsageError
 from skillwarrant_format.fields import format_time
 
 if TYPE_CHECKING:
+    from skillwarrant_cli.demand import Given
     from skillwarrant_format.strict_json import JsonObject, JsonValue
     from skillwarrant_verify.deciding.decision import Decision
+    from skillwarrant_verify.document.policy_reach import Reach
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.review.past import PastDecision
 
@@ -59,7 +64,9 @@ class _Told:
 @click.option("--why-allowed", is_flag=True, help="Also what was proved, by what, and which line asks for it.")
 @adapter_options
 @place_options
+@company_options
 @trust_options
+@reach_options
 @json_option
 def command(
     *,
@@ -72,49 +79,80 @@ def command(
     why_allowed: bool,
     about: AdapterChoice,
     place: PlaceChoice,
+    company: CompanyChoice,
     trust: TrustChoice,
+    reach: ReachChoice,
     as_json: bool,
 ) -> None:
     """Say what a policy decides, and why.
 
     Alone, what it asks for, and in which line. Of an ADAPTER (with its --base and its --environment), of an input
     document, or of a decision of a log, what it decides: each denial with the field of the input, what was expected
-    and found, the line of the policy that asks, and what to do. Nothing is loaded, whatever the answer; of an
-    adapter on disk it cannot be told what else is on a model.
+    and found, the line of the policy that asks, and what to do. Nothing is loaded, whatever the answer. An ADAPTER
+    has its model to itself, unless --beside and --alteration suppose what a gate would find there.
 
-    Exit 0: allowed. 1: denied. 3: an input is missing.
+    A policy with Python rules of its own, or with an OPA server, decides only with --run-rules or --contact-opa.
+
+    Exit 0: allowed. 1: denied. 3: an input is missing, or the policy was not allowed to decide.
     """
-    found = one_policy(policy)
     if (log is None) != (activation is None) or (operator_key is not None and log is None):
         raise UsageError("half a decision is named", expected="--log LOG and --activation ID")
     if sum(source is not None for source in (adapter, document, log)) > 1:
         raise UsageError("several inputs are given", expected="ADAPTER, --input or --log")
+    if adapter is None and (company or place.context() is not None):
+        raise UsageError("a place or company is given, and no adapter for it", expected="POLICY ADAPTER")
+    if adapter is None and document is None and log is None:
+        _ask(one_policy(policy, _read_only()), as_json=as_json)
+        return
+    found = one_policy(policy, reach.reach())
     if adapter is not None:
-        decided = [_Told(decision=_on_disk(found, policy, adapter, about=about, place=place, trust=trust))]
-    elif place.context() is not None:
-        raise UsageError("a place is given, and no adapter for it", expected="POLICY ADAPTER")
+        on_disk = _OnDisk(adapter=adapter, about=about, place=place, company=company, trust=trust)
+        decided = [_Told(decision=on_disk.decide(found, policy))]
     elif document is not None:
         decided = [_Told(decision=_supposed(found, document))]
-    elif log is not None and activation is not None:
-        decided = list(_past(found, log, activation, operator_key))
     else:
-        _ask(found, as_json=as_json)
-        return
+        decided = list(_past(found, cast("Path", log), activation or "", operator_key))
     _tell(found, decided, why_allowed, as_json=as_json)
 
 
-def _on_disk(
-    policy: Policy, path: Path, adapter: Path, *, about: AdapterChoice, place: PlaceChoice, trust: TrustChoice
-) -> Decision:
-    """What would be decided of an adapter that a model has to itself."""
-    from skillwarrant_verify.deciding.decide import decide
-    from skillwarrant_verify.signed_policy.policy_place import refuse_inside
+def _read_only() -> Reach:
+    """To say what a policy asks, nothing of it has to run."""
+    from skillwarrant_verify.document.policy_reach import NONE
 
-    refuse_inside(path, adapter)
-    about.check()
-    if (context := place.context()) is None:
-        raise UsageError("a policy is for a place", expected="--environment NAME with ADAPTER")
-    return decide(policy, about.gather(adapter, trust.load).facts(context, policy))
+    return NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnDisk:
+    """An adapter on disk, and what is said of the model that it would be loaded onto."""
+
+    adapter: Path
+    about: AdapterChoice
+    place: PlaceChoice
+    company: CompanyChoice
+    trust: TrustChoice
+
+    def decide(self, policy: Policy, path: Path) -> Decision:
+        """What would be decided of it, by the policy at a path."""
+        from skillwarrant_verify.deciding.decide import decide
+        from skillwarrant_verify.signed_policy.policy_place import refuse_inside
+
+        for directory in (self.adapter, *self.company.beside):
+            refuse_inside(path, directory)
+        self.about.check()
+        self.company.check()
+        if (context := self.place.context()) is None:
+            raise UsageError("a policy is for a place", expected="--environment NAME with ADAPTER")
+        return decide(policy, self._given().facts(context, policy))
+
+    def _given(self) -> Given:
+        root = cache(self.trust.load)
+        return replace(
+            self.about.gather(self.adapter, root),
+            companions=self.company.companions(root()),
+            alterations=self.company.alterations,
+            weight=self.company.weight,
+        )
 
 
 def _supposed(policy: Policy, path: Path) -> Decision:

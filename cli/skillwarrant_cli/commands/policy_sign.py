@@ -52,9 +52,9 @@ FIELDS: Final = {
 def command(*, directory: Path, days: int, signing: SigningChoice, dry_run: bool, as_json: bool) -> None:
     """Sign a policy's directory: every file in it, for a while.
 
-    DIR holds policy.toml or policy.json and all that belongs to it. It is read as a gate would read it, signed with
-    your identity, and gets policy.sigstore.json. Identity and digests go into a transparency log; a public one
-    keeps them for everybody and for ever.
+    DIR holds policy.toml or policy.json and all that belongs to it. It is read as a gate would read it, but that
+    rules in Python are not run; signed with your identity; and gets policy.sigstore.json. Identity and digests go
+    into a transparency log; a public one keeps them for everybody and for ever.
     """
     from skillwarrant_attest import build_policy, write_policy_bundle
     from skillwarrant_format.policy_bundle import PolicyBundle
@@ -78,9 +78,10 @@ def command(*, directory: Path, days: int, signing: SigningChoice, dry_run: bool
 def _check(files: PolicyFiles, now: datetime) -> None:
     """Whatever a gate would refuse is not signed, nor what a reader would take for a rule and no gate for one."""
     from skillwarrant_verify.document.named_files import files_of
+    from skillwarrant_verify.document.policy_reach import NONE
     from skillwarrant_verify.policy import Policy
 
-    policy = Policy.parse(files.files[files.document], name=files.document, files=files_of(files.files))
+    policy = Policy.parse(files.files[files.document], name=files.document, files=files_of(files.files), reach=NONE)
     if policy.not_after is not None and policy.not_after <= now:
         raise UsageError(
             "the policy would be expired before anybody reads it",

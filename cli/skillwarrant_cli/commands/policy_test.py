@@ -11,11 +11,13 @@ import click
 
 from skillwarrant_cli import output
 from skillwarrant_cli.options import FILE, PATH, json_option
+from skillwarrant_cli.reach_choice import ReachChoice, reach_options
 
 if TYPE_CHECKING:
     from skillwarrant_cli.junit import Test
     from skillwarrant_cli.sarif import Result
     from skillwarrant_format.strict_json import JsonObject
+    from skillwarrant_verify.document.policy_reach import Reach
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.rego.tests import RegoTest, RegoTestRun
     from skillwarrant_verify.review.policy_test import CaseResult, Covered
@@ -66,17 +68,21 @@ class _Tested:
 @click.argument("path", metavar="DIR|FILE", type=PATH)
 @click.option("--junit", metavar="FILE", type=FILE, help="Also write the results as JUnit's XML.")
 @click.option("--sarif", metavar="FILE", type=FILE, help="Also write what failed as SARIF 2.1.0.")
+@reach_options
 @json_option
-def command(path: Path, junit: Path | None, sarif: Path | None, as_json: bool) -> None:
+def command(*, path: Path, junit: Path | None, sarif: Path | None, reach: ReachChoice, as_json: bool) -> None:
     """Run the cases that lie beside a policy.
 
     Cases are in cases.toml and cases/*.json; tests in Rego are run where the policy names Rego. DIR may hold one
     policy, or directories with one each. A policy without cases is an error. What no case shows both proved and
     denied is named: nobody has seen that line of the policy work.
+
+    A policy with Python rules of its own, or with an OPA server, is tested only with --run-rules or --contact-opa:
+    deciding by it runs the one and sends inputs to the other.
     """
     from skillwarrant_verify.review.policy_cases import find_policies
 
-    tested = [_test(file) for file in find_policies(path)]
+    tested = [_test(file, reach.reach()) for file in find_policies(path)]
     if junit is not None:
         from skillwarrant_cli.junit import write_junit
 
@@ -88,12 +94,12 @@ def command(path: Path, junit: Path | None, sarif: Path | None, as_json: bool) -
     _tell(tested, as_json=as_json)
 
 
-def _test(file: Path) -> _Tested:
+def _test(file: Path, reach: Reach) -> _Tested:
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.review.policy_cases import read_cases
     from skillwarrant_verify.review.policy_test import coverage, run_cases, run_rego_tests
 
-    policy = Policy.load(file)
+    policy = Policy.load(file, reach=reach)
     results = run_cases(policy, read_cases(file))
     return _Tested(
         file=file,

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyError, SkillwarrantError
 from skillwarrant_verify.deciding.decision import Finding
-from skillwarrant_verify.deciding.requirement import OWN, Rule, unknown
+from skillwarrant_verify.deciding.requirement import OWN, WITHHELD, Rule, unknown
+from skillwarrant_verify.deciding.rule_outline import rule_codes
 
 if TYPE_CHECKING:
     from skillwarrant_verify.deciding.facts import Facts
@@ -38,11 +39,13 @@ def load_rules(modules: Mapping[str, bytes]) -> Mapping[str, Rule]:
         modules: name -> bytes whose digest was checked.
 
     Raises:
-        PolicyError: one does not compile or run, registers no rule, or one that it may not.
+        PolicyError: one does not compile or run, registers no rule, one that it may not, or others than can be read
+            in it.
     """
     rules: dict[str, Rule] = {}
     for name, source in modules.items():
-        before = len(rules)
+        written = frozenset(rule_codes(name, source))
+        before = frozenset(rules)
         token = OWN.set(rules)
         try:
             _run(name, source)
@@ -54,11 +57,12 @@ def load_rules(modules: Mapping[str, bytes]) -> Mapping[str, Rule]:
             ) from error
         finally:
             OWN.reset(token)
-        if len(rules) == before:
+        if (registered := frozenset(rules) - before) != written:
             raise PolicyError(
-                f"the module {name} registers no rule",
-                expected='a function under @proves("acme.code")',
-                found="none",
+                f"the module {name} registers other rules than those that can be read in it",
+                expected=", ".join(sorted(written)),
+                found=", ".join(sorted(registered)) or "none",
+                fix="Register every rule at the top of the module, always.",
             )
     return MappingProxyType(rules)
 
@@ -88,7 +92,8 @@ def _line(error: BaseException, name: str) -> str:
 def run_rule(code: str, rule: Rule, policy: Policy, facts: Facts) -> Finding:
     """What a policy's own rule says; what is no answer of it proves nothing."""
     if facts.context.redacted:
-        return unknown(code, "names were taken out of this document, which the rule may read", "context.redacted")
+        message = "names were taken out of this document, which the rule may read"
+        return unknown(code, message, "context.redacted", WITHHELD)
     try:
         found: object = rule(policy, facts)
     except Exception as error:  # noqa: BLE001  # whatever stops a rule, it has proved nothing

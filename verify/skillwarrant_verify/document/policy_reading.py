@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from skillwarrant_verify.rego.modules import RegoModules
     from skillwarrant_verify.rego.opa_http import OpaServer
 
-__all__ = ["KEYS", "Measure", "measure", "opa_server", "rego_engine", "rego_modules", "section", "tables", "words"]
+__all__ = [
+    "KEYS",
+    "Measure",
+    "measure",
+    "opa_not_asked",
+    "opa_server",
+    "rego_engine",
+    "rego_modules",
+    "section",
+    "tables",
+    "words",
+]
 
 Measure = Literal["every-load", "once-verified", "sampled"]
 Section = TypeVar("Section")
@@ -84,7 +95,18 @@ def opa_server(fields: Fields) -> OpaServer:
     """
     from skillwarrant_verify.rego.opa_http import OpaServer
 
-    only(fields, "url", "path", "timeout_seconds", "token_env")
+    return _opa(fields, OpaServer, _token(fields))
+
+
+def opa_not_asked(fields: Fields) -> OpaServer:
+    """The same server, checked as well and never asked: no token is looked up, and asking it raises Unavailable."""
+    from skillwarrant_verify.rego.opa_http import SilentOpaServer
+
+    fields.maybe("token_env", fields.text)
+    return _opa(fields, SilentOpaServer, None)
+
+
+def _token(fields: Fields) -> str | None:
     name = fields.maybe("token_env", fields.text)
     token = None if name is None else os.environ.get(name)
     if name is not None and not token:
@@ -93,13 +115,18 @@ def opa_server(fields: Fields) -> OpaServer:
             expected=f"a token in ${name}",
             found="none",
         )
+    return token
+
+
+def _opa(fields: Fields, server: type[OpaServer], token: str | None) -> OpaServer:
+    only(fields, "url", "path", "timeout_seconds", "token_env")
     given = fields.maybe("timeout_seconds", fields.number)
     seconds = 10 if given is None else given
     if not 0 < seconds <= 60:
         at = fields.at("timeout_seconds")
         raise FormatError(f"{at} is out of range", expected="more than 0, at most 60", found=str(seconds))
     try:
-        return OpaServer(
+        return server(
             fields.text("url", limit=2048),
             fields.maybe("path", fields.text) or "skillwarrant/decision",
             token=token,

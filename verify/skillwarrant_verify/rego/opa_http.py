@@ -27,7 +27,7 @@ from skillwarrant_verify.rego.lint import RegoRule, is_entry
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-__all__ = ["MAX_ANSWER_BYTES", "OpaServer"]
+__all__ = ["MAX_ANSWER_BYTES", "OpaServer", "SilentOpaServer"]
 
 MAX_ANSWER_BYTES: Final = 1 * MIB
 _QUIET: Final = 5.0  # seconds without a byte
@@ -95,6 +95,14 @@ class OpaServer:
             return answer([whole], [], refusals, decision_id=decision_id)
         results = _rules(whole, reply["result"])
         return answer([rule for rule, _ in results], results, decision_id=decision_id)
+
+
+class SilentOpaServer(OpaServer):
+    """A server that is named and not asked: for whoever only reads a policy."""
+
+    def evaluate(self, document: JsonObject) -> RegoAnswer:  # noqa: ARG002  # it goes nowhere
+        """Raises Unavailable."""
+        raise _unreachable(self.url, "this policy was only read")
 
 
 def _objections(whole: RegoRule, result: JsonValue) -> Iterator[RegoFinding]:

@@ -19,6 +19,7 @@ from skillwarrant_format.errors import FormatError, PolicyError, SkillwarrantErr
 from skillwarrant_format.strict_json import JsonValue
 from skillwarrant_verify.document.policy_document import PolicyDocument
 from skillwarrant_verify.document.policy_lines import KeyPath, shown_path
+from skillwarrant_verify.document.policy_reach import NONE
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.review.lint_remark import Remark
 from skillwarrant_verify.review.lint_rules import RULES as OF_RULES
@@ -59,7 +60,7 @@ class Found:
 
 
 def check(path: Path, now: datetime) -> tuple[Found, ...]:
-    """Look over a policy file.
+    """Look over a policy file. Nothing of it is run, and nobody is contacted.
 
     Args:
         now: the host's time, UTC.
@@ -80,7 +81,7 @@ def check(path: Path, now: datetime) -> tuple[Found, ...]:
     except FormatError as error:
         return (_error(error, path, None),)
     try:
-        policy = Policy.load(path)
+        policy = Policy.load(path, reach=NONE)
     except PolicyError as error:
         return (_error(error, path, document),)
     found = [_found(remark, document) for remark in _remarks(policy, now)]
