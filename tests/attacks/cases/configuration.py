@@ -106,6 +106,45 @@ def _(attempt: Published) -> None:
     attempt.declare = {"peft_type": "IA3"}
 
 
+def understated(name: str, says: str, found: Any, /, **options: Any) -> None:
+    """The manifest states something of the adapter that its files do not say."""
+
+    @case(f"the manifest states {name}", "adapter.as-declared", says)
+    def _(attempt: Published) -> None:
+        attempt.config.update(options)
+        attempt.declare = found
+
+
+understated("a small rank over a large one", "found rank 1", {"rank": 1})
+understated(
+    "a rank that only single modules have", "expected rank 1", {"rank": 64}, r=1, rank_pattern={"q_proj": 64}
+)
+understated("a weak scaling over a strong one", "alpha 800, found alpha 1", {"alpha": 1}, lora_alpha=800)
+understated("another task", "found task type FEATURE", {"task_type": "FEATURE_EXTRACTION"})
+understated("one module of two", "found target modules q_proj", {"target_modules": ("q_proj",)})
+understated("a module more", "found target modules", {"target_modules": ("q_proj", "v_proj", "lm_head")})
+understated("fewer weights than there are", "found parameters 1", {"parameters": 1})
+understated("fewer tensors than there are", "found tensors 1", {"tensors": 1})
+
+
+# A file that its name does not tell
+
+
+def disguised(name: str, path: str, data: bytes) -> None:
+    @case(f"{name} is called {path}", "files.mismatch", "a pickle under another name")
+    def _(attempt: Published) -> None:
+        attempt.files[path] = data
+
+
+disguised(
+    "a pickle", "tokenizer.model", b"\x80\x04\x95\x1a\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system"
+)
+disguised("a pickle", "README.md", b"\x80\x02cos\nsystem\n")
+disguised("an archive of torch.save", "tokenizer.json", b"PK\x03\x04" + bytes(26) + b"archive/data.pkl")
+disguised("an array of objects", "NOTICE", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'}")
+disguised("a compressed pickle", "merges.txt", b"\x1f\x8b\x08" + bytes(20))
+
+
 @case("the manifest declares that nothing of the base changes", "adapter.as-declared", "changes-base")
 def _(attempt: Published) -> None:
     attempt.config["bias"] = "all"

@@ -71,14 +71,14 @@ def _window(_: Policy, facts: Facts) -> Finding:
     message = "the manifest's time window does not cover now"
     window = (deployment.not_before, deployment.not_after)
     fix = "Get a release whose window covers now from its publisher, or check this machine's clock."
-    return within("time.window", "now", message, window, facts.now, fix)
+    return within("time.window", "now", message, window, facts.now, fix=fix)
 
 
 @proves("policy.in-force")
 def _in_force(policy: Policy, facts: Facts) -> Finding:
     message = "the policy itself is not in force now"
     fix = "Use the policy that is in force now, or check this machine's clock."
-    return within("policy.in-force", "now", message, (policy.not_before, policy.not_after), facts.now, fix)
+    return within("policy.in-force", "now", message, (policy.not_before, policy.not_after), facts.now, fix=fix)
 
 
 @proves("requires.met")
