@@ -239,5 +239,6 @@ def _changing(model: PeftModel, what: str) -> Iterator[None]:
         raise Unavailable("not enough memory to change the adapters", found=str(error)) from error
     except _OBJECTIONS as error:
         raise LoadMismatch(what, found=str(error) or type(error).__name__) from error
-    for parameter, before in trainable:
-        parameter.requires_grad_(before)
+    finally:
+        for parameter, before in trainable:
+            parameter.requires_grad_(before)
