@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 import builders
+from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
+from skillwarrant_verify.deciding.catalogue import CATALOGUE
 from skillwarrant_verify.deciding.decision_input import from_document, to_document
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.review.policy_cases import find_policies, read_cases
-from skillwarrant_verify.review.policy_test import CaseResult, Covered, coverage, run_cases
+from skillwarrant_verify.review.policy_coverage import Covered, coverage
+from skillwarrant_verify.review.policy_test import CaseResult, run_cases
 
 POLICY = """\
 api_version = "skillwarrant.dev/policy/v1"
@@ -298,7 +301,77 @@ signers = [{ issuer = "https://issuer.example", identity = "reviewer@example.com
 
     def test_a_document_that_is_none_covers_no_requirement(self, policy: Path) -> None:
         results = run(policy, case('["input.malformed"]', "change.document.now = 7"))
-        assert [one.code for one in coverage(Policy.load(policy), results)] == ["input.malformed"]
+        found = coverage(Policy.load(policy), results)
+        assert [one.code for one in found if one.proved or one.denied] == ["input.malformed"]
+        assert {one.code for one in found} == {*CATALOGUE, "input.malformed"}
+        assert not any(one.fully for one in found)
+
+    def test_two_demands_of_one_kind_are_each_looked_at(self, policy: Path) -> None:
+        asked = "".join(
+            f"""
+[[evidence]]
+predicate_type = "https://example.com/{kind}/v1"
+signers = [{{ issuer = "https://issuer.example", identity = "ci@example.com" }}]
+"""
+            for kind in ("tested", "scanned")
+        )
+        given = """
+change.evidence = [%s]
+"""
+        who = 'issuer = "https://issuer.example", identity = "ci@example.com", age_days = 1'
+        item = f'{{{{ type = "https://example.com/{{}}/v1", {who} }}}}'
+        tested, scanned = item.format("tested"), item.format("scanned")
+        results = run(
+            policy,
+            case("[]", given % f"{tested}, {scanned}") + case('["evidence.present"]', given % scanned, name="two"),
+            extra=asked,
+        )
+        assert not any(result.complaints for result in results)
+        found = [one for one in coverage(Policy.load(policy), results) if one.code == "evidence.present"]
+        assert [(one.asked_by, one.proved, one.denied) for one in found] == [
+            ("policy.toml:7 evidence[0]", 1, 1),
+            ("policy.toml:11 evidence[1]", 2, 0),
+        ]
+        assert [one.fully for one in found] == [True, False]
+
+    def test_what_could_not_be_checked_shows_nothing(self, policy: Path) -> None:
+        results = run(
+            policy,
+            case("[]", "change.document.history.highest = '1.0.0'")
+            + case('["version.no-rollback"]', "outcome = 'undecided'", name="two"),
+            extra="[versions]\nno_rollback = true\n",
+        )
+        assert not any(result.complaints for result in results)
+        found = {one.code: one for one in coverage(Policy.load(policy), results)}["version.no-rollback"]
+        assert (found.proved, found.denied, found.fully) == (1, 0, False)
+
+    @pytest.mark.parametrize(
+        ("extra", "not_asked"),
+        [
+            ("[composition]\nmax_weight = 1\n", "composition.limits"),
+            ("[composition]\nmax_active = 2\n", "composition.weights"),
+            ("[revocations]\nvalid_until = 2030-01-01T00:00:00Z\n", "manifest.not-revoked"),
+        ],
+    )
+    def test_a_line_asks_only_for_what_it_can_deny(self, policy: Path, extra: str, not_asked: str) -> None:
+        results = run(policy, case("[]"), extra=extra)
+        found = {one.code: one.asked_by for one in coverage(Policy.load(policy), results)}
+        assert found[not_asked] is None
+
+    def test_a_rule_of_its_own_that_gives_no_answer_is_not_covered(self, policy: Path) -> None:
+        module = (
+            "from skillwarrant_verify.rules import proves\n@proves('acme.x')\ndef x(policy, facts): return 1 / 0\n"
+        )
+        policy.with_name("own.py").write_text(module)
+        digest = Digest.of(module.encode()).hex
+        results = run(
+            policy,
+            case('["rule.failed"]'),
+            extra=f'[[rules]]\nmodule = "own.py"\nsha256 = "{digest}"\n',
+        )
+        found = {one.code: one for one in coverage(Policy.load(policy), results)}["acme.x"]
+        assert found.asked_by == "policy.toml:6 rules"
+        assert (found.proved, found.denied) == (0, 0)
 
 
 class TestFinding:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from skillwarrant_verify.document.policy_reach import Reach
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.rego.tests import RegoTest, RegoTestRun
-    from skillwarrant_verify.review.policy_test import CaseResult, Covered
+    from skillwarrant_verify.review.policy_coverage import Covered
+    from skillwarrant_verify.review.policy_test import CaseResult
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -29,8 +30,8 @@ FIELDS: Final = {
     "policies": "each: `file`, `name`, `revision`, `cases`, `coverage`, and where it names Rego `rego`",
     "policies[].cases": "each: `name`, `place`, `passed`, `outcome`, `denied`, `warned`; of a failed one "
     "`complaints` and `reasons`",
-    "policies[].coverage": "each requirement that a case looked at: `code`, how often `proved` and `denied`, and "
-    "`askedBy`, the line that asks for it",
+    "policies[].coverage": "each requirement: `code`, how often it was `proved` and `denied` (a warning counts, "
+    "what could not be checked does not), `askedBy`, the line that asks for it, and `covered`: both",
     "policies[].rego": "`tests` (`name`, `place`, `outcome`, `message`) and `lines` (of each file `covered` and "
     "`missed`)",
 }
@@ -97,7 +98,8 @@ def command(*, path: Path, junit: Path | None, sarif: Path | None, reach: ReachC
 def _test(file: Path, reach: Reach) -> _Tested:
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.review.policy_cases import read_cases
-    from skillwarrant_verify.review.policy_test import coverage, run_cases, run_rego_tests
+    from skillwarrant_verify.review.policy_coverage import coverage
+    from skillwarrant_verify.review.policy_test import run_cases, run_rego_tests
 
     policy = Policy.load(file, reach=reach)
     results = run_cases(policy, read_cases(file))
@@ -137,7 +139,7 @@ def _lines(one: _Tested) -> Iterator[str]:
 
 
 def _seen(one: Covered) -> str:
-    found = "never denied" if one.proved else "never proved"
+    found = "never denied" if one.proved else "never proved" if one.denied else "never told"
     return f"{one.code:<22} {found:<13} {one.asked_by}"
 
 
@@ -158,7 +160,13 @@ def _fields(one: _Tested) -> JsonObject:
         "revision": one.policy.revision,
         "cases": [_case(result) for result in one.results],
         "coverage": [
-            {"code": found.code, "proved": found.proved, "denied": found.denied, "askedBy": found.asked_by}
+            {
+                "code": found.code,
+                "proved": found.proved,
+                "denied": found.denied,
+                "askedBy": found.asked_by,
+                "covered": found.fully,
+            }
             for found in one.covered
         ],
     }

@@ -66,7 +66,7 @@ class PolicyDocument:
         return f"{self.name}{'' if line is None else f':{line}'} {shown_path(path)}"
 
     def asked(self, own: Iterable[str] = (), evidence: Sequence[str] = ()) -> dict[str, str]:
-        """The line that asks for each requirement, where one does; and for Rego and OPA, under these names.
+        """The line that asks for each requirement, where one does; and for Rego, OPA and each `evidence[0]`.
 
         Args:
             own: codes of the policy's own rules.
@@ -76,7 +76,7 @@ class PolicyDocument:
         found = {name: place for name, key in tables.items() if (place := self.place((key,))) is not None}
         for number, code in reversed([*enumerate(evidence)]):  # the first of its kind
             if (place := self.place(("evidence", number))) is not None:
-                found[code] = place
+                found[code] = found[f"evidence[{number}]"] = place
         for code, known in CATALOGUE.items():
             if known.asks == ("evidence",):
                 continue

@@ -1,8 +1,8 @@
-"""Running a policy's cases and its tests in Rego, and what they cover. Reading cases is in `policy_cases`."""
+"""Running a policy's cases and its tests in Rego. Reading cases is in `policy_cases`, what they cover next door."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from skillwarrant_verify.review.policy_cases import Case, Outcome
 if TYPE_CHECKING:
     from skillwarrant_verify.rego.tests import RegoTestRun
 
-__all__ = ["CaseResult", "Covered", "coverage", "run_cases", "run_rego_tests"]
+__all__ = ["CaseResult", "run_cases", "run_rego_tests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,25 +70,6 @@ class CaseResult:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Covered:
-    """How often cases saw one requirement proved, and not proved.
-
-    Args:
-        asked_by: the line of the policy that asks for it; None where every policy does.
-    """
-
-    code: str
-    asked_by: str | None
-    proved: int
-    denied: int
-
-    @property
-    def fully(self) -> bool:
-        """Whether some case shows that it can be met, and some that it can be failed."""
-        return self.proved > 0 and self.denied > 0
-
-
 def run_cases(policy: Policy, cases: Iterable[Case]) -> tuple[CaseResult, ...]:
     """Decide every case. Nothing of it can lead to a load: its facts are hypothetical."""
     return tuple(_run(policy, case) for case in cases)
@@ -97,18 +78,6 @@ def run_cases(policy: Policy, cases: Iterable[Case]) -> tuple[CaseResult, ...]:
 def _run(policy: Policy, case: Case) -> CaseResult:
     decision = decide_document(policy, case.document)
     return CaseResult(case=case, outcome=decision.outcome, findings=decision.checked)
-
-
-def coverage(policy: Policy, results: Sequence[CaseResult]) -> tuple[Covered, ...]:
-    """Every requirement that a case looked at, in the order in which they are checked."""
-    found: dict[str, list[bool]] = {}
-    for result in results:
-        for finding in result.findings:
-            found.setdefault(finding.code, []).append(finding.outcome == "proved")
-    return tuple(
-        Covered(code=code, asked_by=policy.asked_by(code), proved=sum(seen), denied=len(seen) - sum(seen))
-        for code, seen in found.items()
-    )
 
 
 def run_rego_tests(policy: Policy, path: Path) -> RegoTestRun | None:
