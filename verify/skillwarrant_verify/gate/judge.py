@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from skillwarrant_format.adapter_config import AdapterConfig
@@ -38,7 +38,7 @@ from skillwarrant_verify.signed_policy.policy_place import refuse_same
 from skillwarrant_verify.stack import StackItem
 
 _logger = logging.getLogger("skillwarrant.policy")
-__all__ = ["Judged", "Newcomer", "judge_newcomers", "judge_residents"]
+__all__ = ["Judged", "Newcomer", "judge_newcomers", "judge_residents", "require_no_newer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,25 @@ def judge_residents(charter: Charter, attempt: Attempt, model: Any, residents: S
     _decide(charter, attempt, register.companions(present, besides=names), judged_on)
     _required(attempt.candidates)
     return Judged(newcomers=(), before=before, register=register, names=present)
+
+
+def require_no_newer(charter: Charter, attempt: Attempt) -> None:
+    """Decide again where other gates put newer versions to use since: what was allowed may be a way back by now.
+
+    An activation that is put on record at the same moment as another counts as before it.
+
+    Raises:
+        PolicyDenied: it is.
+        AuditError: the log cannot be read.
+    """
+    for candidate in attempt.candidates:
+        facts = None if candidate.decision is None else candidate.decision.facts
+        if facts is None or facts.history is None:
+            continue
+        now = _history(charter, _skill(candidate))
+        if now != facts.history and (again := decide(charter.policy, replace(facts, history=now))).reasons:
+            candidate.decision = again
+            again.require()
 
 
 def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: StackItem) -> Snapshot:

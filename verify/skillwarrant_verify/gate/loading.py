@@ -13,7 +13,7 @@ from skillwarrant_format.errors import LoadMismatch, WrongBase
 from skillwarrant_verify import base
 from skillwarrant_verify.gate.charter import Charter
 from skillwarrant_verify.gate.companions import Resident
-from skillwarrant_verify.gate.judge import Judged, Newcomer
+from skillwarrant_verify.gate.judge import Judged, Newcomer, require_no_newer
 from skillwarrant_verify.gate.observe import Attempt
 from skillwarrant_verify.gate.undo import Undo, same
 from skillwarrant_verify.gate.way_back import WayBack
@@ -91,6 +91,7 @@ def put_on(
             attempt.base_after = after.fingerprint
             residents = [replace(one, base_after=after.fingerprint) for one in residents]
             WayBack(loaded[0].undo).keep(loaded[0].model)
+        require_no_newer(charter, attempt)
         register = judged.register.adding(*residents).settled(after)
     with undo.guard():
         charter.record(attempt, "activated", _told(attempt))

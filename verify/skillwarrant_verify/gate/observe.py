@@ -18,7 +18,7 @@ from typing import Final
 from skillwarrant_audit.inputs import inputs_digest
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import SkillwarrantError, shown
+from skillwarrant_format.errors import shown
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.observation import (
     BaseSeen,
@@ -34,6 +34,7 @@ from skillwarrant_format.statement import Subject
 from skillwarrant_format.strict_json import JsonObject, canonical
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
+from skillwarrant_verify.deciding.codes import stop_code
 from skillwarrant_verify.deciding.decision import Decision
 from skillwarrant_verify.deciding.decision_input import for_record, to_document
 from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
@@ -192,10 +193,9 @@ class Attempt:
         )
         if error is None or any(decision.reasons for _, decision in decisions):
             return (*found, *self.measured)
-        code = error.code if isinstance(error, SkillwarrantError) else "internal"
         text = shown(str(error) or type(error).__name__, 1000)
         about = _named(self.about) if several and self.about is not None else None
-        stopped = Check(code=code, outcome="not-proved", message=text, adapter=about)
+        stopped = Check(code=stop_code(error), outcome="not-proved", message=text, adapter=about)
         return (*found, *self.measured, stopped)
 
 
