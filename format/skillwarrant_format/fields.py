@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 from skillwarrant_format import limits
 from skillwarrant_format.digest import Digest
@@ -21,11 +21,12 @@ from skillwarrant_format.times import format_time, parse_time
 __all__ = ["Fields", "check_text", "format_time", "parse_time", "present"]
 
 T = TypeVar("T")
+_SHA256: Final = {"sha256"}
 
 
 def present(**fields: JsonValue) -> dict[str, JsonValue]:
     """JSON without the fields that say nothing: None, empty lists and empty objects are left out, never written."""
-    return {key: value for key, value in fields.items() if value is not None and value not in ([], {})}
+    return {key: value for key, value in fields.items() if value or (value is not None and value not in ([], {}))}
 
 
 class Fields:
@@ -34,19 +35,29 @@ class Fields:
     It remembers which fields were asked for, and the objects that were read below it, for `refuse_lookalikes`.
     """
 
-    __slots__ = ("_below", "_known", "_object", "path")
+    __slots__ = ("_above", "_below", "_known", "_object", "_step")
 
-    def __init__(self, value: JsonValue, path: str) -> None:
-        if not isinstance(value, Mapping):
-            raise FormatError(f"{path} has the wrong type", expected="an object", found=kind_of(value))
+    def __init__(self, value: JsonValue, path: str, above: Fields | None = None) -> None:
+        """
+        Args:
+            path: of the object; with `above`, its place in the object that holds it.
+        """
+        self._step = path
+        self._above = above
+        if type(value) is not dict and not isinstance(value, Mapping):
+            raise FormatError(f"{self.path} has the wrong type", expected="an object", found=kind_of(value))
         self._object: JsonObject = value
         self._known: set[str] = set()
         self._below: list[Fields] = []
-        self.path = path
 
     def __contains__(self, key: str) -> bool:
         self._known.add(key)
         return key in self._object
+
+    @property
+    def path(self) -> str:
+        """Where the object is, for messages: put together when there is one, which is hardly ever."""
+        return self._step if self._above is None else self._above.at(self._step)
 
     def keys(self) -> tuple[str, ...]:
         """The object's keys, in document order."""
@@ -74,6 +85,10 @@ class Fields:
         multiline: bool = False,
     ) -> str:
         """A required, non-empty, printable string; `multiline` allows newlines and tabs in it."""
+        self._known.add(key)
+        found = self._object.get(key)
+        if _is_text(found, limit, pattern):
+            return found
         return check_text(self.value(key), self.at(key), limit, pattern, multiline=multiline)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
@@ -92,7 +107,7 @@ class Fields:
     def integer(self, key: str, *, least: int = 0) -> int:
         """A required whole number, at least `least`."""
         found = self.value(key)
-        if isinstance(found, bool) or not isinstance(found, int):
+        if type(found) is not int:
             raise FormatError(f"{self.at(key)} has the wrong type", expected="a whole number", found=kind_of(found))
         if found < least:
             raise FormatError(f"{self.at(key)} is too small", expected=f"at least {least}", found=str(found))
@@ -101,7 +116,7 @@ class Fields:
     def number(self, key: str) -> int | float:
         """A required finite number."""
         found = self.value(key)
-        if isinstance(found, bool) or not isinstance(found, int | float):
+        if type(found) is not int and type(found) is not float:
             raise FormatError(f"{self.at(key)} has the wrong type", expected="a number", found=kind_of(found))
         return found
 
@@ -111,7 +126,11 @@ class Fields:
 
     def digest(self, key: str) -> Digest:
         """A required in-toto DigestSet of exactly one sha256."""
-        return self.object(key).sha256()
+        found = self._object.get(key)
+        if type(found) is dict and found.keys() == _SHA256 and Digest.is_hex(found["sha256"]):
+            self._known.add(key)
+            return Digest(found["sha256"])
+        return self.object(key).sha256()  # which names what is wrong
 
     def sha256(self) -> Digest:
         """This object read as an in-toto DigestSet of exactly one sha256.
@@ -130,7 +149,7 @@ class Fields:
 
     def object(self, key: str) -> Fields:
         """A required object."""
-        return self._child(self.value(key), self.at(key))
+        return self._child(self.value(key), key)
 
     def items(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[JsonValue]:
         """A required list with between `least` and `most` items."""
@@ -148,7 +167,7 @@ class Fields:
     def objects(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[Fields]:
         """A required list of objects."""
         found = self.items(key, least=least, most=most)
-        return [self._child(item, f"{self.at(key)}[{index}]") for index, item in enumerate(found)]
+        return [self._child(item, f"{key}[{index}]") for index, item in enumerate(found)]
 
     def texts(
         self,
@@ -159,13 +178,16 @@ class Fields:
         pattern: re.Pattern[str] | None = None,
     ) -> tuple[str, ...]:
         """A required list of strings, none twice."""
-        found = tuple(
-            check_text(item, f"{self.at(key)}[{index}]", limits.MAX_NAME_CHARS, pattern)
-            for index, item in enumerate(self.items(key, least=least, most=most))
-        )
+        found: list[str] = []
+        for item in self.items(key, least=least, most=most):
+            if _is_text(item, limits.MAX_NAME_CHARS, pattern):
+                found.append(item)
+            else:
+                place = f"{self.at(key)}[{len(found)}]"
+                found.append(check_text(item, place, limits.MAX_NAME_CHARS, pattern))
         if len(set(found)) != len(found):
             raise FormatError(f"{self.at(key)} names something twice")
-        return found
+        return tuple(found)
 
     def listed(self, key: str, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
         """An optional list of strings: nothing where it is absent. An empty one, which says "none", is refused."""
@@ -177,6 +199,8 @@ class Fields:
 
     def only(self, *known: str) -> None:
         """Refuse every field that is not listed: for formats that do not grow."""
+        if self._object.keys() <= set(known):
+            return
         for key in self._object:
             if key not in known:
                 raise FormatError(f"{self.path} has an unknown field", expected=", ".join(known), found=key)
@@ -187,17 +211,28 @@ class Fields:
         Call it last. Unknown fields are ignored, so `notafter` would drop a restriction without a word; and a
         reader that ignores case (Go's encoding/json) would find in it what we do not.
         """
-        known = {_folded(key): key for key in self._known}
-        for key in self._object:
-            if key not in self._known and _folded(key) in known:
-                raise FormatError(f"{self.path} has a misspelt field", expected=known[_folded(key)], found=key)
+        if unknown := self._object.keys() - self._known:
+            known = {_folded(key): key for key in self._known}
+            for key in sorted(unknown):
+                if _folded(key) in known:
+                    raise FormatError(f"{self.path} has a misspelt field", expected=known[_folded(key)], found=key)
         for child in self._below:
             child.refuse_lookalikes()
 
-    def _child(self, value: JsonValue, path: str) -> Fields:
-        child = Fields(value, path)
+    def _child(self, value: JsonValue, place: str) -> Fields:
+        child = Fields(value, place, self)
         self._below.append(child)
         return child
+
+
+def _is_text(value: JsonValue, limit: int, pattern: re.Pattern[str] | None) -> TypeGuard[str]:
+    """Whether `check_text` would take it: nearly all is, and needs no path. What is not, `check_text` names."""
+    return (
+        type(value) is str
+        and 0 < len(value) <= limit
+        and value.isprintable()
+        and (pattern is None or pattern.fullmatch(value) is not None)
+    )
 
 
 def _folded(key: str) -> str:
