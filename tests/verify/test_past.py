@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -55,14 +53,3 @@ def test_what_was_refused_before_any_policy_was_asked_is_no_decision(
         world.gate(log).activate(llama(), tmp_path / "adapter", context=PRODUCTION)
     assert [one.phase for one in observed(log)] == ["refused"]
     assert past_decisions(log) == ()
-
-
-def test_an_error_of_somebody_elses_takes_no_requirements_code_away() -> None:
-    """Else a denial for that requirement would pass for an error that came after the decision."""
-    code = (
-        "from skillwarrant_format.errors import SkillwarrantError\n"
-        "class Foreign(SkillwarrantError): code = 'manifest.age'\n"
-        "from skillwarrant_verify.review.past import _STOPS\n"
-        "assert 'trust' in _STOPS and 'manifest.age' not in _STOPS\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

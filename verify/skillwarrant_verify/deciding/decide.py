@@ -37,6 +37,7 @@ from skillwarrant_verify.policy import Policy
 
 __all__ = ["Facts", "decide", "decide_document", "requirements"]
 
+_DOCUMENT: Final = "Correct the document: docs/reference/policy-input.md says what it must be."
 _PATH: Final = re.compile(r"input\.([^\s:]+)")
 
 
@@ -83,7 +84,7 @@ def decide_document(policy: Policy, document: JsonValue) -> Decision:
             path=(path and path.group(1)) or "input",
             expected=error.expected,
             found=error.found,
-            fix=error.fix,
+            fix=error.fix or _DOCUMENT,
         )
         return Decision(outcome="deny", checked=(finding,), policy=policy.used(), facts=None)
     return decide(policy, facts)
@@ -96,7 +97,8 @@ def _ours(policy: Policy, facts: Facts) -> list[Finding]:
         rule = RULES.get(code)
         finding = None if rule is None else rule(policy, facts)
         if finding is None or finding.code != code:
-            finding = Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code)
+            found.append(_nothing(code))
+            continue
         if lenient or code in asked:
             severity = policy.severity(code, facts.now) if lenient else "deny"
             finding = finding.judged(severity, asked.get(code))
@@ -104,7 +106,15 @@ def _ours(policy: Policy, facts: Facts) -> list[Finding]:
     return found
 
 
+def _nothing(code: str) -> Finding:
+    """Of a rule of ours that gave no answer; never only a warning."""
+    fix = "This is an error in skillwarrant: report it."
+    return Finding(code=code, outcome="not-proved", message="the rule proved nothing", path=code, fix=fix)
+
+
 def _own(policy: Policy, facts: Facts) -> Iterator[Finding]:
     """Of the policy's own rules."""
     for code, rule in policy.rules.items():
-        yield run_rule(code, rule, policy, facts).judged(policy.severity(code, facts.now), policy.asked_by(code))
+        finding = run_rule(code, rule, policy, facts)
+        severity = policy.severity(code, facts.now) if finding.code == code else "deny"
+        yield finding.judged(severity, policy.asked_by(code))

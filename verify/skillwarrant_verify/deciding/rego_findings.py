@@ -20,10 +20,21 @@ if TYPE_CHECKING:
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.rego.answer import RegoAnswer, RegoFinding
 
-__all__ = ["rego_findings"]
+__all__ = ["BROKEN", "rego_findings"]
 
-_ENGINES: Final = frozenset({"rego.error", "rego.malformed", "rego.missing", "rego.timeout", "rego.undefined"})
-"""Denials because nothing can be read of an answer: those are never only a warning."""
+BROKEN: Final = frozenset(
+    {"rego.error", "rego.malformed", "rego.missing", "rego.reserved", "rego.timeout", "rego.undefined"}
+)
+"""Denials because the policy is broken, or nothing can be read of its answer: those are never only a warning."""
+_REPAIR: Final = "Correct the policy's Rego; docs/reference/rego.md says what is accepted."
+_FIXES: Final = {
+    **dict.fromkeys(("rego.error", "rego.malformed", "rego.undefined"), _REPAIR),
+    "rego.allow": "Meet a condition of `allow`, or ask who wrote it which of them is not met.",
+    "rego.missing": "Read what may be absent with object.get, or give what is missing.",
+    "rego.reserved": "Give the message a code of the policy's own, like acme.region.",
+    "rego.timeout": "Make the rules cheaper: docs/reference/rego.md has the limits.",
+}
+_THEIRS: Final = "Do as the rule asks, or ask who wrote it."
 _EVALUATED: Final = "rego.evaluated"
 
 
@@ -48,16 +59,26 @@ def _asked(policy: Policy, facts: Facts, key: str, ask: Callable[[JsonObject], R
         return
     except FormatError as error:
         yield Finding(
-            code="rego.error", outcome="not-proved", message=f"Rego rules were not asked: {error}", path=key
+            code="rego.error",
+            outcome="not-proved",
+            message=f"Rego rules were not asked: {error}",
+            path=key,
+            fix=_FIXES["rego.error"],
         )
         return
     asked = policy.asked_by(key)
-    yield yes(_EVALUATED, f"{len(answer.evaluated)} rules: {', '.join(answer.evaluated[:5])}", key)
+    yield yes(_EVALUATED, _who(answer), key)
     for denial in answer.denials:
-        severity = "deny" if denial.code in _ENGINES else policy.modes.all.at(facts.now)
+        severity = "deny" if denial.code in BROKEN else policy.modes.all.at(facts.now)
         yield _finding(denial, severity, asked)
     for warning in answer.warnings:
         yield _finding(warning, "warn", asked)
+
+
+def _who(answer: RegoAnswer) -> str:
+    """Which rules were asked; of a server, its own name for this decision too, which its decision log has."""
+    rules = f"{len(answer.evaluated)} rules: {', '.join(answer.evaluated[:5])}"
+    return rules if answer.decision_id is None else f"{rules}; decision_id {answer.decision_id}"
 
 
 def _finding(said: RegoFinding, severity: Severity, asked: str | None) -> Finding:
@@ -68,6 +89,7 @@ def _finding(said: RegoFinding, severity: Severity, asked: str | None) -> Findin
         message=shown(said.message, 1000),
         path=said.rule,
         found=details,
+        fix=_FIXES.get(said.code, _THEIRS),
         severity=severity,
         asked_by=" ".join((*said.where[:1], said.rule)) if said.where else asked,
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from skillwarrant_format.fields import format_time
 from skillwarrant_verify.deciding.catalogue import CATALOGUE, nearest
+from skillwarrant_verify.deciding.codes import is_reserved
 from skillwarrant_verify.deciding.decision import Finding
 
 if TYPE_CHECKING:
@@ -91,11 +92,8 @@ def check_own_code(code: str) -> None:
 
     if not isinstance(code, str) or not LABEL.fullmatch(code) or "." not in code:
         raise ValueError(f"{code!r} is no code: write letters and digits with a dot, like acme.reviewed")
-    if code in CATALOGUE or code.partition(".")[0] in _RESERVED:
-        raise ValueError(f"{code} is a code of skillwarrant's own: choose another")
-
-
-_RESERVED: Final = frozenset({"input", "rego", "rule", *(code.partition(".")[0] for code in CATALOGUE)})
+    if is_reserved(code):
+        raise ValueError(f"{code} is a code of skillwarrant's own: choose another, like acme.{code}")
 
 
 WITHHELD: Final = "Decide from a document that names everybody; what is kept beside a log never does."

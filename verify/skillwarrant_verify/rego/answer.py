@@ -1,7 +1,8 @@
 """`RegoAnswer`: what Rego rules gave, with everything that is no finding turned into a denial.
 
-A message is a string, or an object of `msg`, `code` and `details`. A number, a boolean, null, an empty message, an
-unknown key, a result that is no list, no result at all: a rule that says so meant something, and is not ignored.
+A message is a string, or an object of `msg`, `code` and `details`; nobody's code is one of ours. A number, a
+boolean, null, an empty message, an unknown key, a result that is no list, no result at all: a rule that says so
+meant something, and is not ignored.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from skillwarrant_format.errors import shown
 from skillwarrant_format.limits import MAX_MESSAGE_CHARS
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.strict_json import JsonValue, kind_of
+from skillwarrant_verify.deciding.codes import is_reserved
 from skillwarrant_verify.rego.lint import ALLOW, RegoRule
 
 __all__ = ["MAX_FINDINGS", "RegoAnswer", "RegoFinding", "answer", "refusal"]
@@ -21,6 +23,7 @@ __all__ = ["MAX_FINDINGS", "RegoAnswer", "RegoFinding", "answer", "refusal"]
 MAX_FINDINGS: Final = 1_000  # of one rule
 _KEYS: Final = frozenset({"code", "details", "msg"})
 _MALFORMED: Final = "rego.malformed"
+_RESERVED: Final = "rego.reserved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ class RegoFinding:
 
     Args:
         code: the rule's own, or `rego.` and its name: `rego.deny_region`. Ours are `rego.malformed`, `rego.allow`,
-            `rego.missing`, `rego.error`, `rego.timeout`, `rego.undefined`.
+            `rego.reserved`, `rego.missing`, `rego.error`, `rego.timeout`, `rego.undefined`.
         message: one sentence, from the policy's author: untrusted text.
         rule: its path, data.skillwarrant.deny_region.
         details: whatever the rule gave.
@@ -88,7 +91,7 @@ def answer(
     warnings: list[RegoFinding] = []
     for rule, value in results:
         for finding in _findings(rule, value):
-            warns = rule.name.startswith("warn") and finding.code != _MALFORMED
+            warns = rule.name.startswith("warn") and finding.code not in (_MALFORMED, _RESERVED)
             (warnings if warns else denials).append(finding)
     return RegoAnswer(
         denials=tuple(denials),
@@ -100,9 +103,9 @@ def answer(
 
 def _findings(rule: RegoRule, value: JsonValue) -> list[RegoFinding]:
     if rule.name == ALLOW:
-        if value is True:
-            return []
-        return [refusal(rule, "rego.allow", f"{rule.path} is not true", value)]
+        if not isinstance(value, bool):
+            return [refusal(rule, _MALFORMED, f"{rule.path} is {kind_of(value)}, neither true nor false", value)]
+        return [] if value else [refusal(rule, "rego.allow", f"{rule.path} is not true", value)]
     if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
         return [refusal(rule, _MALFORMED, f"{rule.path} is {kind_of(value)}, no set of messages", value)]
     if len(value) > MAX_FINDINGS:
@@ -121,6 +124,9 @@ def _finding(rule: RegoRule, item: JsonValue) -> RegoFinding:
     ]
     if why := ", ".join(filter(None, wrong)):
         return refusal(rule, _MALFORMED, f"a message of {rule.path} cannot be read: {why}", item)
+    if isinstance(code, str) and is_reserved(code):
+        said = f"{rule.path} says this under the code {code}, which is skillwarrant's own: {message}"
+        return refusal(rule, _RESERVED, said, item)
     return RegoFinding(
         code=str(code or f"rego.{rule.name}"),
         message=str(message),

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from typing import Final
 
 from skillwarrant_format.errors import PolicyError
+from skillwarrant_verify.deciding.codes import is_reserved
 from skillwarrant_verify.rego.graph import DOCUMENTS, ROOT, TEST, TEST_ROOT, Graph, Path, Used, is_test, package_of
 from skillwarrant_verify.rego.outline import Kind, Outline, Rule
 
@@ -93,6 +94,7 @@ def lint(modules: Sequence[Outline], *, functions: Collection[str], fields: Coll
         _shapes(graph),
         _hidden(graph, functions),
         _unknown(graph, functions, fields),
+        _reserved(graph),
         _circles(graph),
         _unread(graph),
     )
@@ -219,6 +221,14 @@ def _missing(graph: Graph, path: Path, fields: Collection[str]) -> str | None:
         return f"{name} is read as a whole, name the rule"
     known = [".".join(("data", *package, rule)) for package, rules in graph.packages.items() for rule in rules]
     return f"nothing defines {name}{_meant(name, known)}"
+
+
+def _reserved(graph: Graph) -> Iterator[str]:
+    """Messages under a code of ours; one that is not written out is looked at when it is given."""
+    for module in graph.modules:
+        for item in module.codes:
+            if is_reserved(item.code) and not is_test(module):
+                yield f"{module.file}:{item.line}: the code {item.code} is skillwarrant's own, use another"
 
 
 def _circles(graph: Graph) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Self
 
-__all__ = ["Bind", "Import", "Kind", "Outline", "Read", "Rule", "outline"]
+__all__ = ["Bind", "Code", "Import", "Kind", "Outline", "Read", "Rule", "outline"]
 
 Kind = Literal["set", "value", "object", "function", "default", "default true"]
 
@@ -55,6 +55,13 @@ class Bind(NamedTuple):
     line: int
 
 
+class Code(NamedTuple):
+    """The code of a message that is written out: `{"code": "acme.x", "msg": …}`."""
+
+    code: str
+    line: int
+
+
 class Outline(NamedTuple):
     """One module; all places are lines of `file`."""
 
@@ -65,11 +72,12 @@ class Outline(NamedTuple):
     rules: list[Rule]
     reads: list[Read]
     binds: list[Bind]
+    codes: list[Code]
 
     @classmethod
     def parse(cls, items: Any) -> Self:
         """From the JSON that an outline becomes (named tuples are written as lists)."""
-        file, package, line, imports, rules, reads, binds = items
+        file, package, line, imports, rules, reads, binds, codes = items
         return cls(
             file,
             package,
@@ -78,6 +86,7 @@ class Outline(NamedTuple):
             [Rule(*item) for item in rules],
             [Read(*item) for item in reads],
             [Bind(*item) for item in binds],
+            [Code(*item) for item in codes],
         )
 
 
@@ -95,7 +104,7 @@ def outline(module: Any) -> Outline:
         walk.rule(number, rule)
     imports = [walk.imported(item) for item in tree["imports"]]
     name = [package.base, *package.path]
-    return Outline(source["file"], name, package.line, imports, walk.rules, walk.reads, walk.binds)
+    return Outline(source["file"], name, package.line, imports, walk.rules, walk.reads, walk.binds, walk.codes)
 
 
 class _Chain(NamedTuple):
@@ -137,6 +146,20 @@ def _variables(node: Any) -> Iterator[tuple[str, int]]:
             yield from _variables(item)
 
 
+def _codes(fields: Any) -> Iterator[Code]:
+    """The code of an object that is a message, where it is a constant."""
+    found = {_constant(key): value for _, key, value in fields}
+    code = _constant(found.get("code"))
+    if "msg" in found and code is not None:
+        yield Code(code, next(iter(found["code"].values()))["span"]["line"])
+
+
+def _constant(node: Any) -> str | None:
+    """The text of a string that is written out."""
+    ((tag, body),) = (node or {"": {}}).items()
+    return body["value"] if tag in {"String", "RawString"} else None
+
+
 class _Walk:
     """One way through a module's rules, collecting."""
 
@@ -144,6 +167,7 @@ class _Walk:
         self.rules: list[Rule] = []
         self.reads: list[Read] = []
         self.binds: list[Bind] = []
+        self.codes: list[Code] = []
         self._source = source
         self._rule = 0
         self._plain = True
@@ -211,6 +235,8 @@ class _Walk:
             self._bind(body["lhs"] if body["op"] == "ColEq" else [])
             self._visit([body["lhs"], body["rhs"]])
         else:
+            if tag == "Object":
+                self.codes += _codes(body["fields"])
             self._visit(body)
 
     def _quietly(self, node: Any) -> None:

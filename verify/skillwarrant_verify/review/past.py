@@ -11,30 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from skillwarrant_audit.inputs import INPUTS_NAME, InputStore
 from skillwarrant_audit.recorder import LOG_NAME, OPERATOR_PUBLIC_NAME
 from skillwarrant_audit.verify import VerifiedObservation, verify_log
-from skillwarrant_format import errors
-from skillwarrant_format.errors import AuditError, SkillwarrantError, UsageError
+from skillwarrant_format.errors import AuditError, UsageError
 from skillwarrant_format.observation import Check, Observation, PolicyUsed, SkillSeen
 from skillwarrant_format.strict_json import JsonObject
-from skillwarrant_verify.deciding.catalogue import CATALOGUE
+from skillwarrant_verify.deciding.codes import STOPS
 from skillwarrant_verify.review.policy_cases import Outcome
 
 __all__ = ["PastDecision", "past_decisions"]
-
-
-def _kinds(kind: type[SkillwarrantError]) -> Iterator[str]:
-    yield kind.code
-    for child in kind.__subclasses__():
-        yield from _kinds(child)
-
-
-_STOPS: Final = frozenset({"internal", *_kinds(errors.SkillwarrantError)}) - CATALOGUE.keys()
-"""What a refusal may be for beside requirements: something else stopped the operation after the decision. An error
-that somebody else derives from ours takes no requirement's code away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +120,7 @@ def _decision(
 
 
 def _checks(seen: Observation, skill: SkillSeen) -> tuple[Check, ...]:
-    """This skill's, without what stopped the operation for another reason."""
+    """This skill's, without what stopped the operation for another reason. No policy gives a code of those: see
+    `codes`."""
     own = (check for check in seen.checks if check.adapter in (None, skill.adapter))
-    return tuple(check for check in own if check.code not in _STOPS)
+    return tuple(check for check in own if check.code not in STOPS)
