@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import total_ordering
 from typing import Final, Self
 
@@ -39,11 +39,18 @@ class SemVer:
         core: major, minor, patch.
         pre: the identifiers of a pre-release, empty for a release.
         text: as it was written.
+        order: what it is compared by: a release is above its pre-releases; numbers are below words; fewer
+            identifiers are below more.
     """
 
     core: tuple[int, int, int]
     pre: tuple[str, ...]
     text: str
+    order: tuple[object, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        identifiers = [(0, int(one), "") if one.isdigit() else (1, 0, one) for one in self.pre]
+        object.__setattr__(self, "order", (*self.core, not self.pre, *identifiers))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -58,19 +65,14 @@ class SemVer:
         major, minor, patch = map(int, main.split("."))
         return cls((major, minor, patch), tuple(pre.split(".")) if pre else (), text)
 
-    def _key(self) -> tuple[object, ...]:
-        """A release is above its pre-releases; numbers are below words; fewer identifiers are below more."""
-        identifiers = tuple((0, int(one), "") if one.isdigit() else (1, 0, one) for one in self.pre)
-        return (*self.core, not self.pre, identifiers)
-
     def __eq__(self, other: object) -> bool:
-        return self._key() == other._key() if isinstance(other, SemVer) else NotImplemented
+        return self.order == other.order if isinstance(other, SemVer) else NotImplemented
 
     def __lt__(self, other: SemVer) -> bool:
-        return self._key() < other._key()
+        return self.order < other.order
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self.order)
 
     def __str__(self) -> str:
         return self.text

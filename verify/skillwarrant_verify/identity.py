@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NoReturn, Protocol, TypeAlias
 
 from skillwarrant_format.errors import PolicyError
@@ -48,6 +48,7 @@ class IdentityPattern:
     Args:
         issuer: the OIDC issuer's URL, exact.
         identity: a URI or an e-mail address, exact; or a URI with wildcards as the module's docstring says.
+        kind: of subject alternative name that can match.
 
     Raises:
         PolicyError: for anything that could be misread.
@@ -55,6 +56,7 @@ class IdentityPattern:
 
     issuer: str
     identity: str
+    kind: Kind = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_text(self.issuer, "issuer")
@@ -62,15 +64,11 @@ class IdentityPattern:
             _refuse("the issuer is not a URL", "an exact URL such as https://accounts.example.com", self.issuer)
         _check_host(self.issuer, "issuer")
         _check_text(self.identity, "identity")
+        object.__setattr__(self, "kind", kind_of_name(self.identity))
         if self.kind == "uri":
             _check_host(self.identity, "identity")
         if "*" in self.identity:
             _check_glob(self.identity, self.kind)
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of subject alternative name that can match."""
-        return kind_of_name(self.identity)
 
     def matches(self, signer: Named) -> bool:
         """Whether this is the signer that is meant: same issuer, same kind of name, and the name itself."""

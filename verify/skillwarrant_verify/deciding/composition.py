@@ -83,7 +83,7 @@ def consumer_objection(rules: CompositionRules, members: Sequence[Companion]) ->
     if rules.max_active is not None and len(members) > rules.max_active:
         return f"{len(members)} adapters would be on one model, and at most {rules.max_active} may be"
     for one, other in combinations(members, 2) if rules.allowed_pairs else ():
-        if not any(_is_pair(pair, one.skill, other.skill) for pair in rules.allowed_pairs):
+        if not _is_pair(rules.allowed_pairs, one.skill, other.skill):
             return f"{one} and {other} are none of the allowed pairs"
     for conflict in rules.conflicts:
         if (found := _represented(conflict, members)) is not None:
@@ -110,17 +110,22 @@ def _may_be(pattern: str, member: Companion) -> bool:
     return member.skill is None or matches(pattern, member.skill)
 
 
-def _is_pair(pair: tuple[str, ...], one: str | None, other: str | None) -> bool:
-    first, second = pair
+def _is_pair(pairs: tuple[tuple[str, ...], ...], one: str | None, other: str | None) -> bool:
     if one is None or other is None:
         return False
-    return (matches(first, one) and matches(second, other)) or (matches(first, other) and matches(second, one))
+    for first, second in pairs:
+        if (matches(first, one) and matches(second, other)) or (matches(first, other) and matches(second, one)):
+            return True
+    return False
 
 
 def _represented(patterns: tuple[str, ...], members: Sequence[Companion]) -> list[Companion] | None:
     """A member of its own for every pattern, or None."""
     for pattern in patterns:  # first what is cheap, and the end of it nearly always
-        if not any(_may_be(pattern, member) for member in members):
+        for member in members:
+            if _may_be(pattern, member):
+                break
+        else:
             return None
     places = matched(patterns, members, _may_be)
     return [members[place] for place in places] if len(places) == len(patterns) else None

@@ -105,17 +105,20 @@ class Facts:
     signer: Signer = field(init=False, repr=False, compare=False)
     signed_at: datetime = field(init=False, repr=False, compare=False)
     members: tuple[Companion, ...] = field(init=False, repr=False, compare=False)
+    _base: AuthorisedBase | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """What rules ask again and again is worked out once."""
         warrant = self.warrant
         this = Companion(adapter_name="", manifest=warrant.manifest, weight=self.weight)
+        bases, measured = warrant.manifest.base_models, self.base
         for name, value in (
             ("now", _whole(self.now)),
             ("manifest", warrant.manifest),
             ("signer", warrant.signer),
             ("signed_at", _whole(warrant.signed_at)),
             ("members", (this, *self.companions)),
+            ("_base", None if measured is None else AuthorisedBase.find(bases, measured)),
         ):
             object.__setattr__(self, name, value)
 
@@ -157,7 +160,7 @@ class Facts:
 
     def authorised_base(self) -> AuthorisedBase | None:
         """The manifest's entry for the measured base, if there is one, and the form that it measures as."""
-        return None if self.base is None else AuthorisedBase.find(self.manifest.base_models, self.base)
+        return self._base
 
     def digest(self) -> Digest:
         """SHA-256 of the canonical JSON of the input document, so that a decision can be replayed."""
