@@ -11,13 +11,22 @@ from hypothesis import strategies as st
 
 from skillwarrant_format.errors import Unavailable
 from skillwarrant_format.names import matches
+from skillwarrant_format.semver import SemVer, SemVerRange
 from skillwarrant_verify.identity import IdentityPattern
+from skillwarrant_verify.review.lint_never import RANKLESS
 from skillwarrant_verify.review.policy_lint import RULES, Found, check
-from skillwarrant_verify.review.policy_overlap import covers_identity, covers_name, names_meet, range_is_empty
+from skillwarrant_verify.review.policy_overlap import (
+    covers_identity,
+    covers_name,
+    names_meet,
+    range_is_empty,
+    semver_candidates,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 GITHUB = "https://token.actions.githubusercontent.com"
 RELEASE = "https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v*"
+LEFT = "environments.never"
 HEAD = """\
 api_version = "skillwarrant.dev/policy/v1"
 name = "test"
@@ -38,7 +47,8 @@ def look(tmp_path: Path, document: str) -> tuple[Found, ...]:
 
 
 def codes(tmp_path: Path, document: str) -> list[str]:
-    return [one.code for one in look(tmp_path, document)]
+    """Of what is told; but that nothing is left to be allowed, which `TestNever` looks at."""
+    return [one.code for one in look(tmp_path, document) if one.code != LEFT]
 
 
 def test_a_policy_in_order_has_no_remark(tmp_path: Path) -> None:
@@ -65,7 +75,7 @@ class TestIdentities:
     def test_a_pattern_that_covers_too_much_or_nothing_is_told_at_its_line(
         self, tmp_path: Path, identity: str, code: str
     ) -> None:
-        (found,) = look(tmp_path, HEAD + publisher(identity))
+        (found,) = (one for one in look(tmp_path, HEAD + publisher(identity)) if one.code != LEFT)
         assert (found.code, found.level, found.line) == (code, "warning", 9)
         assert found.key == "publishers[0].identity"
         assert found.fix
@@ -90,6 +100,10 @@ require = "verified"
 issuer = "https://idp.example"
 audience = "a"
 subjects = ["spiffe://acme.example/serving/eu", "spiffe://acme.example/all/**"]
+[[operators.issuers]]
+issuer = "https://token.actions.githubusercontent.com"
+audience = "a"
+subjects = ["repo:acme/serving:environment:production"] # as its tokens have it, and no certificate
 
 [[evidence]]
 predicate_type = "certification"
@@ -98,7 +112,7 @@ signers = [{ issuer = "https://idp.example", identity = "https://ci.example/lab/
         found = look(tmp_path, HEAD + publisher() + more)
         assert [(one.code, one.key, one.line) for one in found] == [
             ("identity.over-wide", "operators.issuers[0].subjects[1]", 18),
-            ("identity.any-branch", "evidence[0].signers[0].identity", 22),
+            ("identity.any-branch", "evidence[0].signers[0].identity", 26),
         ]
 
 
@@ -133,6 +147,8 @@ class TestPublishers:
         assert codes(tmp_path, HEAD + publisher() + revoked) == ["publisher.revoked"]
         since = revoked + "since = 2026-01-01T00:00:00Z\n"
         assert codes(tmp_path, HEAD + publisher() + since) == []
+        assert codes(tmp_path, HEAD + "max_age_days = 400\n" + publisher() + since) == []
+        assert codes(tmp_path, HEAD + "max_age_days = 300\n" + publisher() + since) == ["publisher.revoked"]
 
     @pytest.mark.parametrize(
         ("skills", "code"),
@@ -155,6 +171,15 @@ class TestPublishers:
         assert codes(tmp_path, HEAD + publisher() + approval % f"{own}, {other}") == []
         both = approval % f"{own}, {other}" + "distinct = 2\n"
         assert codes(tmp_path, HEAD + publisher() + both) == ["evidence.never"]
+
+    def test_evidence_by_too_few_who_can_ever_sign(self, tmp_path: Path) -> None:
+        asked = '\n[[evidence]]\npredicate_type = "certification"\nsigners = [%s]\n'
+        lab = '{ issuer = "https://sso.lab.example", identity = "lab@lab.example" }'
+        nobody = f'{{ issuer = "{GITHUB}", identity = "lab@lab.example" }}'
+        assert set(codes(tmp_path, HEAD + publisher() + asked % nobody)) == {"evidence.never", "identity.never"}
+        assert codes(tmp_path, HEAD + publisher() + asked % f"{lab}, {nobody}") == ["identity.never"]
+        both = asked % f"{lab}, {nobody}" + "distinct = 2\n"
+        assert set(codes(tmp_path, HEAD + publisher() + both)) == {"evidence.never", "identity.never"}
 
 
 class TestTimes:
@@ -208,6 +233,147 @@ class TestAllowances:
         base = '\n[[bases]]\nname = "%s"\nfingerprint = "skillwarrant-tensors-v1:' + "0" * 64 + '"\n'
         (found,) = look(tmp_path, HEAD + publisher() + base % "one" + base % "two")
         assert (found.code, found.key) == ("base.duplicate", "bases[1]")
+
+
+def revoked(name: str, versions: str | None = None) -> str:
+    table = f'\n[[revocations.skills]]\nname = "{name}"\n'
+    return table if versions is None else f'{table}versions = "{versions}"\n'
+
+
+def floor(skill: str, least: str) -> str:
+    return f'\n[[versions.floors]]\nskill = "{skill}"\nleast = "{least}"\n'
+
+
+class TestNever:
+    """What nothing can satisfy; and that of two publishers one is enough."""
+
+    @pytest.mark.parametrize(
+        ("more", "expected"),
+        [
+            (revoked("acme/*"), ["publisher.never"]),
+            (revoked("*/*"), ["publisher.never"]),
+            (revoked("acme/support"), []),
+            (revoked("acme/*", ">=0.0.0-0"), ["publisher.never"]),
+            (revoked("acme/*", "<2.0.0") + revoked("acme/*", ">=2.0.0"), ["publisher.never"]),
+            (revoked("acme/*", "<2.0.0") + revoked("acme/*", ">2.0.0"), []),
+            (revoked("acme/*", "!=2.0.0"), []),
+            (revoked("acme/*", "<=2.0.0") + revoked("acme/*", ">2.0.1-0"), []),
+            (revoked("acme/*", ">=2.0.0,<2.0.0"), ["revocations.empty"]),
+            (revoked("acme/*", ">2.0.0,<2.0.1-0"), ["revocations.empty"]),
+            (revoked("acme/*", ">2.0.0,<2.0.1"), []),
+            (revoked("acme/*", ">1.0.0-a,<1.0.0-a.0"), ["revocations.empty"]),
+            (revoked("acme/*", ">1.0.0-a,<1.0.0-b"), []),
+            (floor("globex/tone", "1.0.0"), ["versions.idle"]),
+            (floor("acme/support", "1.0.0"), []),
+            (floor("*/support", "1.0.0"), []),
+            (floor("acme/support", "2.0.0") + revoked("acme/*", ">=2.0.0"), ["versions.never"]),
+            (floor("acme/support", "2.0.0") + revoked("acme/support"), ["versions.never"]),
+            (floor("acme/support", "2.0.0") + revoked("acme/*", ">2.0.0"), []),
+            (floor("acme/support", "2.0.0") + revoked("acme/tone", ">=2.0.0"), []),
+            (floor("acme/*", "2.0.0") + revoked("acme/*", ">=2.0.0"), ["publisher.never", "versions.never"]),
+        ],
+    )
+    def test_versions(self, tmp_path: Path, more: str, expected: list[str]) -> None:
+        assert codes(tmp_path, HEAD + publisher() + more) == expected
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ("limits.max_adapter_bytes = 10", ["limits.never"]),
+            ("limits.max_adapter_bytes = 80000000", []),
+            ('limits.methods = ["LORRA"]', ["limits.never"]),
+            ('limits.methods = ["IA3"]\nlimits.max_rank = 8', ["limits.never"]),
+            ('limits.methods = ["LORA"]\nlimits.max_rank = 8', []),
+            ('limits.methods = ["IA3"]', []),
+            ("composition.max_weight = 0.5", ["composition.only-mixed"]),
+            ("composition.max_total_weight = 0.9", ["composition.only-mixed"]),
+            ("composition.max_weight = 1", []),
+            ('quantizations = ["nf4"]', ["quantizations.never"]),
+            ('quantizations = ["bitsandbytes-int8", "none"]', ["quantizations.never"]),
+            ('quantizations = ["bitsandbytes nf4", "bitsandbytes nf4 double", "gptq", "none"]', []),
+            (
+                "not_before = 2026-11-22T00:00:00Z\nrevocations.valid_until = 2026-11-21T00:00:00Z",
+                ["revocations.stale", "revocations.never"],
+            ),
+            ("not_before = 2026-11-22T00:00:00Z\nrevocations.valid_until = 2027-11-21T00:00:00Z", []),
+            ("not_after = 2027-11-22T00:00:00Z\neffective_on = 2027-11-22T00:00:00Z", ["mode.never"]),
+            ("not_after = 2027-11-22T00:00:00Z\neffective_on = 2027-11-21T00:00:00Z", []),
+            (
+                'not_after = 2027-11-22T00:00:00Z\nrequirements."manifest.age".effective_on = 2028-01-01T00:00:00Z',
+                ["mode.never"],
+            ),
+        ],
+    )
+    def test_limits_and_dates(self, tmp_path: Path, line: str, expected: list[str]) -> None:
+        assert codes(tmp_path, f"{HEAD}{line}\n{publisher()}") == expected
+
+    LEFT_OVER = (
+        (publisher("release@acme.example"), "nobody will ever match"),
+        (publisher(skills='["Acme/*"]'), "no skill has a name like"),
+        (publisher() + revoked("acme/*"), "is revoked"),
+        (publisher("release@acme.example") + publisher(skills='["Acme/*", "ACME/x"]'), "nobody will ever match"),
+        ('dependencies = { peft = ">=2,<1" }\n' + publisher(), "no version of peft"),
+        ('limits.methods = ["Lora", "LORRA"]\n' + publisher(), "no adapter"),
+        ("limits.max_adapter_bytes = 1\n" + publisher(), "bytes or less"),
+        (
+            publisher() + '\n[[evidence]]\npredicate_type = "certification"\n'
+            f'signers = [{{ issuer = "{GITHUB}", identity = "lab@lab.example" }}]\n',
+            "can ever sign",
+        ),
+    )
+
+    @pytest.mark.parametrize(("document", "reason"), LEFT_OVER)
+    def test_a_policy_under_which_nothing_is_left_says_so_at_its_environments(
+        self, tmp_path: Path, document: str, reason: str
+    ) -> None:
+        (found,) = (one for one in look(tmp_path, HEAD + document) if one.code == LEFT)
+        assert (found.key, found.line) == ("environments", 4)
+        assert found.message.startswith("nothing can be allowed in production: ")
+        assert reason in found.message
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            publisher(),
+            publisher("release@acme.example") + publisher(),
+            publisher(skills='["Acme/*", "acme/*"]'),
+            publisher() + publisher(RELEASE.replace("acme", "globex")) + revoked("acme/*", "<2.0.0"),
+            'dependencies = { peft = ">=2,<1" }\nrequirements."dependencies.met".mode = "warn"\n' + publisher(),
+            'limits.methods = ["Lora", "LORA"]\n' + publisher(),
+            "composition.max_weight = 0.5\n" + publisher(),
+        ],
+    )
+    def test_where_something_is_left_it_does_not(self, tmp_path: Path, document: str) -> None:
+        assert LEFT not in [one.code for one in look(tmp_path, HEAD + document)]
+
+    def test_the_methods_without_a_rank_are_pefts(self) -> None:
+        import dataclasses
+
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+        without = {
+            str(name.value)
+            for name, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+            if "r" not in {field.name for field in dataclasses.fields(config)}
+        }
+        assert without == RANKLESS
+
+    @given(
+        st.lists(
+            st.sampled_from(("<1.0.0", ">=1.0.0", ">1.0.0", "!=1.0.0", "<=1.0.0-b", ">1.0.0-a")),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def test_a_range_that_covers_any_version_covers_one_that_is_tried(self, clauses: list[str]) -> None:
+        wanted = SemVerRange.parse(",".join(clauses))
+        some = ["0.0.0-0", "0.9.9", "1.0.0-0", "1.0.0-a", "1.0.0-a.0", "1.0.0-aa", "1.0.0-b", "1.0.0-b.1", "1.0.0"]
+        some += ["1.0.1-0", "1.0.1", "2.0.0"]
+        tried = semver_candidates(bound for _, bound in wanted.clauses)
+        if any(wanted.covers(SemVer.parse(text)) for text in some):
+            assert any(map(wanted.covers, tried))
+        if not all(wanted.covers(SemVer.parse(text)) for text in some):
+            assert not all(map(wanted.covers, tried))
 
 
 class TestComposition:

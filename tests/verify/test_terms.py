@@ -271,10 +271,10 @@ def test_a_region_needs_policy_and_publisher() -> None:
     ("allowed", "quantization", "outcome"),
     [
         ('["none"]', None, "allow"),
-        ('["none", "bitsandbytes-nf4"]', "bitsandbytes-nf4", "allow"),
-        ('["none"]', "bitsandbytes-nf4", "deny"),
-        ('["bitsandbytes-nf4"]', None, "deny"),
-        ('["bitsandbytes-nf4"]', "bitsandbytes-nf4 ", "deny"),
+        ('["none", "bitsandbytes nf4"]', "bitsandbytes nf4", "allow"),
+        ('["none"]', "bitsandbytes nf4", "deny"),
+        ('["bitsandbytes nf4"]', None, "deny"),
+        ('["bitsandbytes nf4"]', "bitsandbytes nf4 ", "deny"),
     ],
 )
 def test_a_base_is_quantised_as_the_policy_allows(allowed: str, quantization: str | None, outcome: str) -> None:

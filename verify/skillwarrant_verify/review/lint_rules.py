@@ -29,7 +29,6 @@ RULES: Final = {
     "measure.weak": "in production, most of the base model's weights are not looked at",
     "base.duplicate": "a base model is listed twice",
     "dependencies.never": "a range that no version is in",
-    "limits.never": "a method that no adapter has",
     "composition.never": "a rule about skills for which no publisher may vouch",
     "composition.redundant": "a rule that another one makes idle",
     "composition.contradiction": "pairs that are allowed, and always in conflict",
@@ -109,11 +108,6 @@ def _never(policy: Policy) -> Iterator[Remark]:
     for name, wanted in policy.dependencies:
         if range_is_empty(wanted):
             yield _remark("dependencies.never", f"no version of {name} is {wanted}", "dependencies", name)
-    for number, method in enumerate(policy.limits.methods):
-        if method != method.upper():
-            fix = f"Write {method.upper()}: PEFT's names are in capitals."
-            message = f"no adapter's method is called {method}"
-            yield _remark("limits.never", message, "limits", "methods", number, fix=fix)
     for (_, first), (number, second) in combinations(enumerate(policy.bases), 2):
         if first.fingerprint == second.fingerprint:
             message = f"{second.name} measures what {first.name} does"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Final
 
 from skillwarrant_format.names import SKILL_PATTERN
@@ -34,12 +35,14 @@ _GITHUB_HOST: Final = "https://github.com/"
 _PIN: Final = "Name the workflow and the tags: …/.github/workflows/release.yml@refs/tags/v*"
 
 
-def trust(policy: Policy) -> Iterator[Remark]:
+def trust(policy: Policy, now: datetime) -> Iterator[Remark]:
     """Every remark about whom a policy believes."""
     for at, pattern in _patterns(policy):
         yield from _identity(pattern, at)
+        if at[0] != "operators" and (why := _never(pattern)):  # tokens name their subjects in another way
+            yield Remark(code="identity.never", message=why, at=at, fix=_PIN)
     for number, publisher in enumerate(policy.publishers):
-        yield from _publisher(policy, publisher, number)
+        yield from _publisher(policy, publisher, number, now)
         yield from _skills(publisher, number)
     for number, rule in enumerate(policy.evidence):
         yield from _evidence(policy, rule, number)
@@ -72,8 +75,6 @@ def _identity(pattern: IdentityPattern, at: KeyPath) -> Iterator[Remark]:
     elif ref.startswith("refs/pull/"):
         message = "this covers pull requests, which anybody can open"
         yield Remark(code="identity.pull-request", message=message, at=at, fix=_PIN)
-    if pattern.issuer == _GITHUB and (why := _never_from_github(pattern)):
-        yield Remark(code="identity.never", message=why, at=at, fix=_PIN)
 
 
 def _wide(message: str, at: KeyPath, pattern: IdentityPattern) -> Remark:
@@ -81,7 +82,10 @@ def _wide(message: str, at: KeyPath, pattern: IdentityPattern) -> Remark:
     return Remark(code="identity.over-wide", message=message, at=at, fix=fix)
 
 
-def _never_from_github(pattern: IdentityPattern) -> str | None:
+def _never(pattern: IdentityPattern) -> str | None:
+    """Why no certificate has such a name; None where one can."""
+    if pattern.issuer != _GITHUB:
+        return None
     if not pattern.identity.startswith(_GITHUB_HOST):
         return f"this issuer certifies only what begins with {_GITHUB_HOST}: nobody will ever match"
     if "@" not in pattern.identity and not pattern.identity.endswith("/**"):
@@ -89,7 +93,7 @@ def _never_from_github(pattern: IdentityPattern) -> str | None:
     return None
 
 
-def _publisher(policy: Policy, rule: PublisherRule, number: int) -> Iterator[Remark]:
+def _publisher(policy: Policy, rule: PublisherRule, number: int, now: datetime) -> Iterator[Remark]:
     at: KeyPath = ("publishers", number)
     for place, other in enumerate(policy.publishers):
         if place == number or not _grants(other, rule):
@@ -103,10 +107,13 @@ def _publisher(policy: Policy, rule: PublisherRule, number: int) -> Iterator[Rem
         fix = "Take this one out; or narrow the other, if this one was to be a limit: publishers only ever add."
         yield Remark(code="publisher.shadowed", message=message, at=at, fix=fix)
         break
+    oldest = None if policy.max_age_days is None else now - timedelta(days=policy.max_age_days)
     for signer in policy.revocations.signers:
-        if signer.since is None and covers_identity(signer.signer, rule.signer):
-            message = "every signature of this publisher is revoked"
+        older = oldest is not None and signer.since is not None and signer.since <= oldest
+        if covers_identity(signer.signer, rule.signer) and (signer.since is None or older):
+            message = "every signature of this publisher is revoked" + (", or too old" if older else "")
             yield Remark(code="publisher.revoked", message=message, at=at, fix="Take the publisher out.")
+            break
 
 
 def _grants(wide: PublisherRule, narrow: PublisherRule) -> bool:
@@ -143,15 +150,15 @@ def _skills(rule: PublisherRule, number: int) -> Iterator[Remark]:
 
 
 def _evidence(policy: Policy, rule: EvidenceRule, number: int) -> Iterator[Remark]:
-    """Who could have signed the manifest does not count as independent of who did."""
-    if not rule.independent:
-        return
-    able = [
-        signer
-        for signer in rule.signers
-        if not all(covers_identity(publisher.signer, signer) for publisher in policy.publishers)
-    ]
+    """Who could have signed the manifest does not count as independent of who did; who never signs, at no time."""
+    at: KeyPath = ("evidence", number, "signers")
+    able = [signer for signer in rule.signers if not _never(signer)]
     if len(able) < rule.distinct:
+        message = f"of these signers, {len(able)} can ever sign, and {rule.distinct} must"
+        yield Remark(code="evidence.never", message=message, at=at, fix="Correct their identities.")
+        return
+    free = [one for one in able if not all(covers_identity(who.signer, one) for who in policy.publishers)]
+    if rule.independent and len(free) < rule.distinct:
         message = "the publishers could sign this themselves, so no signature by these signers counts"
         fix = "Name signers that no publisher's pattern covers."
-        yield Remark(code="evidence.never", message=message, at=("evidence", number, "signers"), fix=fix)
+        yield Remark(code="evidence.never", message=message, at=at, fix=fix)

@@ -1,7 +1,7 @@
 """Looking a policy over: what cannot be used, and what can and is suspicious. It changes no decision.
 
 `check` gives remarks with stable codes, each at the line of the document that it is about. What to look for is in
-`lint_trust` (whom a policy believes) and `lint_rules` (all else).
+`lint_trust` (whom a policy believes), `lint_never` (what nothing can satisfy) and `lint_rules` (all else).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from skillwarrant_verify.document.policy_document import PolicyDocument
 from skillwarrant_verify.document.policy_lines import KeyPath, shown_path
 from skillwarrant_verify.document.policy_reach import NONE
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.review.lint_never import RULES as OF_NEVER
+from skillwarrant_verify.review.lint_never import never, nothing_left
 from skillwarrant_verify.review.lint_remark import Remark
 from skillwarrant_verify.review.lint_rules import RULES as OF_RULES
 from skillwarrant_verify.review.lint_rules import rules
@@ -30,7 +32,7 @@ from skillwarrant_verify.review.lint_trust import trust
 __all__ = ["RULES", "Found", "check"]
 
 RULES: Final[Mapping[str, str]] = MappingProxyType(
-    {"policy.invalid": "the policy cannot be used", **OF_TRUST, **OF_RULES}
+    {"policy.invalid": "the policy cannot be used", **OF_TRUST, **OF_RULES, **OF_NEVER}
 )
 """Every code, and what it is about."""
 _PATH: Final = re.compile(r"policy((?:\.[A-Za-z_]+|\[\d+\])+)")
@@ -89,8 +91,9 @@ def check(path: Path, now: datetime) -> tuple[Found, ...]:
 
 
 def _remarks(policy: Policy, now: datetime) -> Iterator[Remark]:
-    yield from trust(policy)
-    yield from rules(policy, now)
+    found = [*trust(policy, now), *rules(policy, now), *never(policy)]
+    yield from found
+    yield from nothing_left(policy, found, now)
 
 
 def _found(remark: Remark, document: PolicyDocument) -> Found:

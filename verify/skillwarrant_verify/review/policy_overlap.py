@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from skillwarrant_format.names import matches
+from skillwarrant_format.semver import SemVer
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.proof.certificate import Signer
 
-__all__ = ["covers_identity", "covers_name", "names_meet", "range_is_empty"]
+__all__ = ["covers_identity", "covers_name", "names_meet", "range_is_empty", "semver_candidates"]
 
 _ANY = "\x01"  # what no pattern holds: only a wildcard stands for it
 
@@ -67,3 +70,19 @@ def range_is_empty(specifier: str) -> bool:
         if clauses.contains(version, prereleases=True):
             return False
     return True
+
+
+def semver_candidates(bounds: Iterable[SemVer]) -> list[SemVer]:
+    """Versions of which one is in any set that clauses with these bounds cover or leave, if the set has any.
+
+    Such a set is made of intervals that begin at the lowest version of all, at a bound or right above one.
+    """
+    found = [SemVer((0, 0, 0), ("0",), "0.0.0-0")]
+    for bound in bounds:
+        major, minor, patch = bound.core
+        if bound.pre:
+            above = SemVer(bound.core, (*bound.pre, "0"), f"{major}.{minor}.{patch}-{'.'.join(bound.pre)}.0")
+        else:
+            above = SemVer((major, minor, patch + 1), ("0",), f"{major}.{minor}.{patch + 1}-0")
+        found += [bound, above]
+    return found
