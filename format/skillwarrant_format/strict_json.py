@@ -164,7 +164,8 @@ def _is_too_deep(raw: bytes) -> bool:
     """Whether a document is nested beyond the limit, without recursion. What is no JSON may seem deeper."""
     if raw.count(b"[") + raw.count(b"{") <= limits.MAX_JSON_DEPTH:
         return False  # nearly every document
-    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
+    outside = _STRING.sub(b"", raw) if b"\\" in raw else b"".join(raw.split(b'"')[::2])
+    brackets = outside.translate(None, _NOT_BRACKETS)
     depths = accumulate(map(_STEP.__getitem__, brackets))
     return next(filter(limits.MAX_JSON_DEPTH.__lt__, depths), None) is not None
 

@@ -130,8 +130,16 @@ def test_the_deepest_acceptable_document_is_taken_and_one_level_more_is_not(open
 
 
 def test_brackets_in_strings_are_no_nesting() -> None:
-    text = '[{"' * 500 + "\\"
-    assert loads(json.dumps([text] * 3).encode(), what="parcel") == [text] * 3
+    for text in ('[{"' * 500 + "\\", "[{" * 500, "]}" * 500):
+        assert loads(json.dumps([text] * 3).encode(), what="parcel") == [text] * 3
+
+
+@pytest.mark.parametrize("text", ["]" * 100, "}]" * 100, "\\" + "]" * 100, '"]' * 100])
+def test_brackets_in_strings_hide_no_nesting(text: str) -> None:
+    closed = json.dumps(text).encode()
+    document = (b"[" + closed + b",") * (DEPTH + 1) + b"1" + b"]" * (DEPTH + 1)
+    with pytest.raises(FormatError, match="at most 64 levels"):
+        loads(document, what="parcel")
 
 
 @pytest.mark.parametrize(
