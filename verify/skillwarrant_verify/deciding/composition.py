@@ -96,14 +96,23 @@ def weight_objection(rules: CompositionRules, members: Sequence[Companion]) -> s
     total = 0.0
     for member in members:
         weight = 1.0 if member.weight is None else member.weight
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
-            return f"{member} has the weight {weight!r}, which is no finite number"
+        if not _is_finite(weight):
+            found = repr(weight) if isinstance(weight, float) else f"of type {type(weight).__name__}"
+            return f"{member} has a weight {found}, which is no finite number"
         if rules.max_weight is not None and abs(weight) > rules.max_weight:
             return f"{member} has the weight {weight:g}, and at most {rules.max_weight:g} is allowed"
         total += abs(weight)
     if rules.max_total_weight is not None and total > rules.max_total_weight:
         return f"the weights add up to {total:g}, and at most {rules.max_total_weight:g} is allowed"
     return None
+
+
+def _is_finite(weight: object) -> bool:
+    """Also as a float, which an integer of many digits is not."""
+    try:
+        return not isinstance(weight, bool) and isinstance(weight, int | float) and isfinite(weight)
+    except OverflowError:
+        return False
 
 
 def _may_be(pattern: str, member: Companion) -> bool:

@@ -24,7 +24,7 @@ from skillwarrant_verify.deciding.composition import Companion
 from skillwarrant_verify.deciding.context_seen import ContextSeen
 from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
 from skillwarrant_verify.deciding.facts import Facts, History
-from skillwarrant_verify.deciding.same_document import check_same
+from skillwarrant_verify.deciding.same_document import check_json, check_same
 from skillwarrant_verify.deciding.warrant import SupposedWarrant, warrant_to_json
 
 __all__ = ["API_VERSION", "FIELDS", "for_record", "from_document", "to_document"]
@@ -95,6 +95,14 @@ def from_document(document: JsonValue) -> Facts:
         FormatError: anything missing, mistyped, malformed or unknown, or not as `to_document` writes it; the
             message begins with its path, `input.context.environment`.
     """
+    try:
+        return _read(document)
+    except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError):
+        check_json(document, "input")  # what was made by hand may be no JSON, which is told here
+        raise
+
+
+def _read(document: JsonValue) -> Facts:
     fields = Fields(document, "input")
     if (version := fields.text("apiVersion")) != API_VERSION:
         raise FormatError("input.apiVersion is unknown", expected=API_VERSION, found=version)
@@ -162,8 +170,14 @@ def _companion(fields: Fields) -> Companion:
 
 
 def _weight_to_json(weight: float) -> JsonValue:
-    """JSON has neither NaN nor infinities, and no whole numbers beyond 2^53: those are inputs too, as text."""
-    return weight if abs(weight) <= limits.MAX_JSON_INTEGER else repr(float(weight))
+    """JSON has neither NaN nor infinities, and no whole numbers beyond 2^53: those are inputs too, as text. What no
+    double holds is infinite: no rule allows either."""
+    if abs(weight) <= limits.MAX_JSON_INTEGER:
+        return weight
+    try:
+        return repr(float(weight))
+    except OverflowError:
+        return "inf" if weight > 0 else "-inf"
 
 
 def _weight(fields: Fields, key: str) -> float:

@@ -14,7 +14,7 @@ from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.strict_json import JsonObject, JsonValue, kind_of
 
-__all__ = ["check_same"]
+__all__ = ["check_json", "check_same"]
 
 _PLAIN: Final = frozenset({bool, float, int, str, type(None)})
 
@@ -39,6 +39,19 @@ def check_same(given: JsonValue, wanted: JsonValue, path: str) -> None:
     """
     if _is_plain(given, 0) and given == wanted:
         return
+    _check(given, wanted, path)
+
+
+def check_json(given: object, path: str) -> None:
+    """That a strict parser could have given this.
+
+    Raises:
+        FormatError: naming a place where it is something else: a set, a whole number of a thousand digits.
+    """
+    _check(given, given, path)
+
+
+def _check(given: Any, wanted: Any, path: str) -> None:
     try:
         _compare(given, wanted, 0)
     except _DifferenceError as error:
@@ -89,9 +102,9 @@ def _compare(given: JsonValue, wanted: JsonValue, depth: int) -> None:
                 error.steps.append(f"[{index}]")
                 raise
     elif given != wanted or type(given) not in _PLAIN or kind_of(given) != kind_of(wanted):
-        raise _DifferenceError("is not written as it must be", expected=str(wanted), found=str(given))
+        raise _DifferenceError("is not written as it must be", expected=_told(wanted), found=_told(given))
     elif isinstance(given, int | float) and not _is_number(given):
-        raise _DifferenceError("is no number that JSON can hold", found=str(given))
+        raise _DifferenceError("is no number that JSON can hold", found=_told(given))
 
 
 def _compare_objects(given: JsonObject, wanted: JsonObject, depth: int) -> None:
@@ -122,6 +135,15 @@ def _is_number(given: float) -> bool:
     if isinstance(given, int):
         return abs(given) <= limits.MAX_JSON_INTEGER
     return math.isfinite(given) and not (given.is_integer() and limits.MAX_JSON_INTEGER < abs(given) < 1e21)
+
+
+def _told(value: object) -> str:
+    """In words that do not grow with it, and can always be found: Python writes no number of 5,000 digits."""
+    if type(value) not in _PLAIN:
+        return type(value).__name__
+    if isinstance(value, int) and value.bit_length() > limits.MAX_JSON_INTEGER.bit_length():
+        return f"a whole number of {value.bit_length()} bits"
+    return str(value)
 
 
 def _check_text(text: str) -> None:
