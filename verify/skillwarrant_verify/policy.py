@@ -7,7 +7,7 @@ trust is required and non-empty: a policy that demands nothing cannot be built. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -20,6 +20,7 @@ from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyOrigin, PolicyUsed
 from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_format.toml import only
+from skillwarrant_verify.arguments import check_kind, path_of
 from skillwarrant_verify.deciding.decision import Severity
 from skillwarrant_verify.deciding.requirement import Rule
 from skillwarrant_verify.document.named_files import Files, NamedFile, files_below, parse_files, read_all
@@ -90,6 +91,7 @@ class Policy:
         document: all of it, as JSON: what Rego modules read as `data.config`.
         origin: who signed it, where that was verified.
         notice: why it is this one, where another was to take its place.
+        place: the absolute path that it was read from, as it was named; None where it came as bytes.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Policy:
     document: JsonObject = field(default_factory=dict, repr=False, compare=False)
     origin: PolicyOrigin | None = None
     notice: str | None = None
+    place: Path | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """One that demands nothing cannot be built, by hand either."""
@@ -137,8 +140,10 @@ class Policy:
 
         Raises:
             PolicyError: not a usable policy; nothing may be decided with it.
+            UsageError: this is no path.
             Unavailable: the file cannot be read.
         """
+        path = path_of("the policy", path)
         try:
             with path.open("rb") as file:
                 data = file.read(limits.MAX_POLICY_BYTES + 1)
@@ -146,7 +151,8 @@ class Policy:
             raise Unavailable(
                 f"cannot read the policy {path}", found=error.strerror, fix="Name a readable policy file."
             ) from None
-        return cls.parse(data, name=str(path), files=files_below(path.parent), reach=reach)
+        policy = cls.parse(data, name=str(path), files=files_below(path.parent), reach=reach)
+        return replace(policy, place=path.absolute())
 
     @classmethod
     def parse(
@@ -163,8 +169,11 @@ class Policy:
         Raises:
             PolicyError: an unknown key or API version, anything missing, mistyped, empty or contradictory; or a
                 file that it names is not the one, or cannot be used.
+            UsageError: arguments of another type.
             Unavailable: a file cannot be read, or the Rego engine is not there.
         """
+        check_kind("the policy document", data, bytes, "bytes")
+        check_kind("name", name, str, "a string")
         try:
             return cls._read(PolicyDocument.parse(data, name=name), files, reach)
         except FormatError as error:

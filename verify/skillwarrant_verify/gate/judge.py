@@ -34,7 +34,7 @@ from skillwarrant_verify.loader.peft_adapter import adapter_names, base_of
 from skillwarrant_verify.proof import signature
 from skillwarrant_verify.proof.attestations import verify_evidence
 from skillwarrant_verify.proof.fetch import fetch, manifest_bytes
-from skillwarrant_verify.signed_policy.policy_place import refuse_same
+from skillwarrant_verify.signed_policy.policy_place import refuse_inside, refuse_same
 from skillwarrant_verify.stack import StackItem
 
 _logger = logging.getLogger("skillwarrant.policy")
@@ -129,6 +129,8 @@ def require_no_newer(charter: Charter, attempt: Attempt) -> None:
 
 def _verified(charter: Charter, attempt: Attempt, candidate: Candidate, item: StackItem) -> Snapshot:
     attempt.about = candidate.adapter_name
+    if charter.policy.place is not None:
+        refuse_inside(charter.policy.place, item.adapter)
     snapshot = fetch(item.adapter)
     bundle = manifest_bytes(snapshot, item.manifest)
     candidate.bundle = Digest.of(bundle)

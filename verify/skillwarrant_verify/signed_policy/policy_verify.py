@@ -87,7 +87,9 @@ class SignedPolicy:
             AuditError: the store cannot be read or written, or is damaged.
             Unavailable: the files cannot be read, or could not be verified.
         """
-        return self.verify(read_policy(Path(self.path)), trust_root=trust_root, seen=seen, now=now, take=take)
+        path = Path(self.path)
+        policy = self.verify(read_policy(path), trust_root=trust_root, seen=seen, now=now, take=take)
+        return replace(policy, place=path.absolute())
 
     def verify(
         self, files: PolicyFiles, *, trust_root: TrustRoot, seen: RevisionStore, now: datetime, take: bool = True
