@@ -266,6 +266,31 @@ unfit(
 )
 
 
+# More than the file holds, of methods for which PEFT allocates it before anybody compares
+
+GREEDY = "asks for more than"
+unfit("the rank is a thousand times the file's", GREEDY, r=4096, init_lora_weights="mica")
+unfit("the rank of one module is a thousand times the file's", GREEDY, rank_pattern={"q": 4096}, use_qalora=True)
+
+
+@case("sixty thousand virtual tokens are asked for, and the file has four", "load.mismatch", GREEDY)
+def _(attempt: Published) -> None:
+    attempt.config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 65_536}
+    attempt.tensors = {"prompt_embeddings": torch.zeros(4, 32)}
+
+
+@case("a gigabyte of vectors is asked for, and the file has sixteen numbers", "load.mismatch", GREEDY)
+def _(attempt: Published) -> None:
+    attempt.config = {
+        "peft_type": "VBLORA",
+        "task_type": "CAUSAL_LM",
+        "target_modules": ["q_proj"],
+        "num_vectors": 16_384,
+        "vector_length": 16_384,
+    }
+    attempt.tensors = {"base_model.vblora_vector_bank": torch.zeros(4, 4)}
+
+
 @case("a module of the base is replaced in passing, without an option for it", "load.mismatch", "would overwrite")
 def _(attempt: Published) -> None:
     """The key that a replaced module has in a file is the base's own."""

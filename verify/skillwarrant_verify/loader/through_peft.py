@@ -1,7 +1,8 @@
 """Load an adapter of any method: PEFT attaches and fills it, and what it did is proved afterwards.
 
-    remember every tensor -> attach -> compare what the layers want with what the file has
-        -> fill with copies of the signed tensors -> nothing else was written -> every weight is the signed one
+    hold the options against the file's shapes -> remember every tensor -> attach
+        -> compare what the layers want with what the file has -> fill with copies of the signed tensors
+        -> nothing else was written -> every weight is the signed one
 
 The steps and functions are PEFT's own, so the result is that of `PeftModel.from_pretrained`, bit by bit. The only
 differences: the caller's random numbers are left alone, and base weights that the file repeats are compared and not
@@ -20,6 +21,7 @@ from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import LoadMismatch
 from skillwarrant_verify.loader.attach import attach_started, translated
 from skillwarrant_verify.loader.match import matched
+from skillwarrant_verify.loader.option_shapes import check_shown
 from skillwarrant_verify.loader.peft_adapter import BaseState, base_of
 from skillwarrant_verify.loader.peft_methods import fill, undisturbed
 from skillwarrant_verify.loader.peft_slots import Placement, converted
@@ -38,6 +40,7 @@ def place_through_peft(model: nn.Module, config: AdapterConfig, weights: Weights
         LoadMismatch: configuration, weights and model do not belong together. The model is then half changed.
         Unavailable: not enough memory.
     """
+    check_shown(config, {name: tensor.shape for name, tensor in weights.tensors.items()})
     adapter_name, low = keywords.adapter_name, keywords.low_cpu_mem_usage
     base = BaseState.of(base_of(model)).tensors
     before = Untouched.of(model, but={id(tensor) for tensor in base.values()} if config.changes_base else ())
