@@ -28,7 +28,7 @@ from skillwarrant_verify import (
     SignedPolicy,
     StackItem,
 )
-from world import PRODUCTION, World, llama, phases, untouched
+from world import PRODUCTION, World, llama, observed, phases, untouched
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def refused(gate: Gate, adapter: Path | Snapshot, log: Path) -> str:
         gate.activate(model, adapter, context=PRODUCTION)
     assert untouched(model)
     assert phases(log) == ["refused"]
+    assert observed(log)[-1].checks[-1].code == "policy.refused"
     return str(caught.value)
 
 

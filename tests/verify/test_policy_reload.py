@@ -506,7 +506,7 @@ def test_a_policy_that_the_adapter_brought_along_is_refused(
 def test_a_policy_in_memory_that_the_adapter_brought_along_is_refused(
     world: World, planted: Path, log: Path
 ) -> None:
-    gate = world.gate(log, policy=Policy.load(planted / "policy.toml"))
+    gate = world.gate(log, policy=Policy.parse((planted / "policy.toml").read_bytes()))
     model = llama()
     with pytest.raises(PolicyRefused, match="is a file of the adapter"):
         gate.activate(model, planted, context=PRODUCTION)
