@@ -182,8 +182,8 @@ unproved contains "adapter.as-declared" if {
 }
 
 unproved contains "adapter.as-declared" if {
-	modules := {one | some one in manifest.adapter.targetModules}
-	modules != {one | some one in input.adapter.targetModules}
+	stated := manifest.adapter.targetModules
+	{one | some one in stated} != {one | some one in input.adapter.targetModules}
 }
 
 unproved contains "hazards.allowed" if {
