@@ -60,7 +60,11 @@ def test_the_example_denies_where_there_is_no_region() -> None:
 
 
 def test_the_fragments_deny_what_is_missing() -> None:
-    wrong, right, otherwise_in_opa = FRAGMENTS
+    wrong, right, fallen_back, counted, otherwise_in_opa = FRAGMENTS
+    assert codes(judged(fallen_back, {"context": {}})) == ["rego.missing", "rego.deny"]
+    assert codes(judged(counted, {"context": {}})) == ["rego.missing"]
+    assert codes(judged(counted, {"context": {"region": ["eu"]}})) == []
+    assert codes(judged(counted, {"context": {"region": []}})) == ["rego.deny"]
     assert codes(judged(otherwise_in_opa, {"context": {}})) == ["rego.deny"]
     assert codes(judged(wrong, {"context": {}})) == ["rego.missing"]
     assert codes(judged(right, {"context": {}})) == ["rego.deny", "rego.deny"]
