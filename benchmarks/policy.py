@@ -1,15 +1,23 @@
 """Deciding: a native policy of 60 lines on an input of 5 KB, against the same policy in Rego.
 
-policies/policy.rego says what policies/policy.toml does, as one would write it for a Rego engine: it trusts its
-input, and answers with words. Ours looks after all of its requirements, and says of each why, what was found,
-and which line asks for it. Engines, all in this process: regorus (the pinned engine of the extra `rego`, asked
-directly), OPA itself (opa-golib-python-bindings, which wraps OPA's own Go library), and rego-cpp (regopy). The
-baseline is the fastest one that decides as it should. OPA and rego-cpp are installed into a directory of their
-own on first use; what is left out is named.
+Three ways lead to a decision. A gate has facts: native decides of them, and an engine must be given their document.
+A test has a parsed document: native reads it strictly first, every field of it; an engine takes it as it is. A
+service has JSON text: native parses it strictly and reads it strictly; an engine is given the text.
 
-Two ways lead to a decision. A gate has facts: ours decides of them, and an engine is given the document of
-them. A test, or a service, has a document: ours reads it strictly first, every field of it, and an engine takes
-it as it is.
+Two policies in Rego, in each engine's own quickest way of being given them:
+
+* policies/policy.rego, as one would write it: it trusts its input, and answers with words;
+* tests/policies/differential, the policy that differential fuzzing holds to native's own answers, for the same
+  requirements: it refuses what is malformed too. Only that one does the same work, and only regorus runs it.
+
+Engines, all in this process: regorus (the pinned engine of the extra `rego`), another build of regorus
+(celine-regorus), OPA itself (opa-golib-python-bindings, OPA's own Go library), and rego-cpp (regopy). What is not
+installed is put into a directory of its own on first use; what does not decide as it should is left out by name.
+hobofan-regorus 0.2.5 and opa-eval 0.1.1 cannot evaluate this policy's glob.match, lakera-regorus 0.1.0 gives no
+rule's value, and the readers of OPA's WebAssembly need OPA's own compiler: none of those can run it.
+
+Times are interleaved. `cpu` is processor time of the process for each decision, which others on the machine hardly
+change; ratios are of it. Wall time, of all threads together, is in the decisions a second.
 
     python -m benchmarks.policy [--json FILE] [--rounds N]
 """
@@ -18,41 +26,58 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
+import importlib.util
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from benchmarks.harness import ROOT, Figure, compare, report
 
 HERE: Final = ROOT / "benchmarks" / "policies"
+STRICT: Final = ROOT / "tests" / "policies" / "differential"
 OTHERS: Final = ROOT / ".cache" / "bench" / "policy"
-PACKAGES: Final = ("opa-golib-python-bindings==0.4.4", "regopy==1.5.2")
-BATCH: Final = 100  # decisions of one timing
+PACKAGES: Final = (
+    "celine-regorus==0.9.1.post20260227075446",
+    "opa-golib-python-bindings==0.4.4",
+    "regopy==1.5.2",
+)
 CASES: Final = 100
+STRICTEST: Final = "regorus, strict"
+SAME: Final = "the same work"
+WAYS: Final = {"facts": "from facts", "document": "from a parsed document", "text": "from JSON text"}
 
 Decide = Callable[[], bool]
 """One decision of the input of this benchmark: whether it is allowed."""
-Maker = Callable[[Any], Decide]
-"""From an input document to a ready engine: a policy loaded, a module compiled."""
+Maker = Callable[[str, Any], Decide]
+"""From a way and an input document to a ready engine: a policy loaded, a module compiled."""
 
 
 def document() -> Any:
     """The input of the differential tests without its evidence, of which this policy asks nothing."""
-    found = json.loads((ROOT / "tests" / "policies" / "differential" / "input.json").read_text())
+    found = json.loads((STRICT / "input.json").read_text())
     return {**found, "evidence": []}
 
 
-def rego_text() -> str:
-    return (HERE / "policy.rego").read_text()
+def trusting() -> dict[str, str]:
+    return {"policy.rego": (HERE / "policy.rego").read_text()}
+
+
+def strict() -> dict[str, str]:
+    return {file.name: file.read_text() for file in sorted(STRICT.glob("*.rego"))}
 
 
 def config() -> Any:
@@ -61,100 +86,128 @@ def config() -> Any:
     return Policy.load(HERE / "policy.toml").document
 
 
-def native(given: Any) -> Decide:
-    """A document is read, then decided."""
-    from skillwarrant_verify.deciding.decide import decide_document
-    from skillwarrant_verify.policy import Policy
-
-    policy = Policy.load(HERE / "policy.toml")
-    return lambda: decide_document(policy, given).outcome == "allow"
-
-
-def native_of_facts(given: Any) -> Decide:
-    """As a gate decides."""
-    from skillwarrant_verify.deciding.decide import decide
+def native(way: str, given: Any) -> Decide:
+    from skillwarrant_format.strict_json import loads
+    from skillwarrant_verify.deciding.decide import decide, decide_document
     from skillwarrant_verify.deciding.decision_input import from_document
     from skillwarrant_verify.policy import Policy
 
-    policy, facts = Policy.load(HERE / "policy.toml"), from_document(given)
-    return lambda: decide(policy, facts).outcome == "allow"
+    policy = Policy.load(HERE / "policy.toml")
+    if way == "facts":
+        facts = from_document(given)
+        return lambda: decide(policy, facts).outcome == "allow"
+    if way == "document":
+        return lambda: decide_document(policy, given).outcome == "allow"
+    text = json.dumps(given).encode()
+    return lambda: decide_document(policy, loads(text, what="input")).outcome == "allow"
 
 
-def worker(given: Any) -> Decide:
+def worker(way: str, given: Any) -> Decide:
     """The product's own adapter: the pinned engine in a process of its own, and what it gives read strictly."""
     from skillwarrant_verify.rego.modules import RegoModules
 
-    modules, given_config = RegoModules.load({"policy.rego": rego_text().encode()}), config()
-    return lambda: not modules.evaluate(given, given_config).denials
+    modules = RegoModules.load({name: text.encode() for name, text in trusting().items()})
+    given_config = config()
+    return fed(way, given, lambda found: not modules.evaluate(found, given_config).denials, json.loads)
 
 
-def regorus(given: Any) -> Decide:
-    """The pinned engine itself."""
-    import regorus as library
+def regorus(modules: Callable[[], Mapping[str, str]], load: Callable[[], ModuleType]) -> Maker:
+    """A build of regorus itself."""
 
-    engine = library.Engine()
-    engine.add_policy("policy.rego", rego_text())
-    engine.add_data_json(json.dumps({"config": config()}))
+    def made(way: str, given: Any) -> Decide:
+        engine: Any = load().Engine()
+        for name, text in modules().items():
+            engine.add_policy(name, text)
+        engine.add_data_json(json.dumps({"config": config()}))
 
-    def decide() -> bool:
-        engine.set_input_json(json.dumps(given))
-        return bool(json.loads(engine.eval_rule_as_json("data.skillwarrant.deny")) == [])
+        def ask(give: Callable[[Any], None], found: Any) -> bool:
+            give(found)
+            return bool(json.loads(engine.eval_rule_as_json("data.skillwarrant.deny")) == [])
 
-    return decide
-
-
-def opa(given: Any) -> Decide:
-    """OPA's library, which keeps the prepared query."""
-    from opa_bindings import OpaEngine
-
-    engine = OpaEngine()
-    engine.add_policy("policy.rego", rego_text())
-    engine.add_data(config(), path="config")
-    return lambda: bool(engine.eval_document("skillwarrant.deny", given) == [])
-
-
-def rego_cpp(given: Any) -> Decide:
-    """rego-cpp; interpreted anew at each query."""
-    from regopy import Interpreter
-
-    engine = Interpreter()
-    engine.add_module("policy.rego", rego_text())
-    engine.add_data({"config": config()})
-
-    def decide() -> bool:
-        engine.set_input(given)
-        return bool(json.loads(str(engine.query("data.skillwarrant.deny")))["expressions"] == [[]])
-
-    return decide
-
-
-def of_facts(make: Maker) -> Maker:
-    """An engine that is given the document of facts, as a gate would."""
-
-    def made(given: Any) -> Decide:
-        from skillwarrant_verify.deciding.decision_input import from_document, to_document
-
-        facts, written = from_document(given), copy.deepcopy(given)
-        decide = make(written)
-
-        def work() -> bool:
-            written.update(to_document(facts))
-            return decide()
-
-        return work
+        if way == "text":
+            text = json.dumps(given)
+            return lambda: ask(engine.set_input_json, text)
+        return fed(way, given, lambda found: ask(engine.set_input, found), json.loads)
 
     return made
 
 
-def others() -> dict[str, Maker]:
-    """The Rego engines that run here, and decide as they should."""
-    if not OTHERS.exists():
-        for package in PACKAGES:  # each by itself: what one of them lacks does not keep the other away
+def pinned() -> ModuleType:
+    return importlib.import_module("regorus")
+
+
+def other_build() -> ModuleType:
+    """celine-regorus: a module of the same name, so by its place."""
+    place = OTHERS / "regorus" / "__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        "celine_regorus", place, submodule_search_locations=[str(place.parent)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(str(place))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def opa(way: str, given: Any) -> Decide:
+    """OPA's library, which keeps the prepared query."""
+    from opa_bindings import OpaEngine
+
+    engine = OpaEngine()
+    for name, text in trusting().items():
+        engine.add_policy(name, text)
+    engine.add_data(config(), path="config")
+    return fed(way, given, lambda found: engine.eval_document("skillwarrant.deny", found) == [], json.loads)
+
+
+def rego_cpp(way: str, given: Any) -> Decide:
+    """rego-cpp; interpreted anew at each query."""
+    from regopy import Interpreter
+
+    engine = Interpreter()
+    for name, text in trusting().items():
+        engine.add_module(name, text)
+    engine.add_data({"config": config()})
+
+    def ask(found: Any) -> bool:
+        engine.set_input(found)
+        return bool(json.loads(str(engine.query("data.skillwarrant.deny")))["expressions"] == [[]])
+
+    return fed(way, given, ask, json.loads)
+
+
+def fed(way: str, given: Any, ask: Callable[[Any], bool], parse: Callable[[str], Any]) -> Decide:
+    """An engine that takes a parsed document: facts are written as one first, and text is parsed."""
+    if way == "document":
+        return lambda: ask(given)
+    if way == "text":
+        text = json.dumps(given)
+        return lambda: ask(parse(text))
+    from skillwarrant_verify.deciding.decision_input import from_document, to_document
+
+    facts = from_document(given)
+    return lambda: ask(to_document(facts))
+
+
+def engines() -> dict[str, Maker]:
+    """Native, and the Rego engines that run here and decide as they should."""
+    for package in PACKAGES:  # each by itself: what one of them lacks does not keep the other away
+        name = package.partition("==")[0].replace("-", "_")
+        if not any(OTHERS.glob(f"{name}-*.dist-info")):
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-requires-python"]
             subprocess.run([*command, "--target", OTHERS, package], check=False)
     sys.path.append(str(OTHERS))
-    found: dict[str, Maker] = {}
-    for name, make in (("regorus", regorus), ("OPA", opa), ("rego-cpp", rego_cpp)):
+    check("native", native)
+    check("the Rego worker", worker)
+    found: dict[str, Maker] = {"native": native}
+    for name, make in (
+        ("regorus", regorus(trusting, pinned)),
+        ("regorus (celine)", regorus(trusting, other_build)),
+        ("OPA", opa),
+        ("rego-cpp", rego_cpp),
+        (STRICTEST, regorus(strict, pinned)),
+    ):
         try:
             check(name, make)
         except (ImportError, OSError, AssertionError) as error:
@@ -183,50 +236,141 @@ def wrong() -> Iterator[tuple[str, Any]]:
 
 
 def check(name: str, make: Maker) -> None:
-    """It decides as the native one does."""
-    assert make(document())(), f"{name} denies the input"
-    for what, given in wrong():
-        assert not make(given)(), f"{name} allows a wrong {what}"
+    """It decides as it should, however it is given the input."""
+    for way in WAYS:
+        assert make(way, document())(), f"{name} denies the input"
+        for what, given in wrong():
+            assert not make(way, given)(), f"{name} allows a wrong {what}"
 
 
-@contextmanager
-def batch(make: Maker, threads: int = 1) -> Iterator[Callable[[], None]]:
-    """So many decisions: each thread has its share of them, and an engine of its own, which ends where it began."""
-    local = threading.local()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One engine, one way, so many threads. Times are milliseconds.
+
+    Args:
+        wall: of one decision, all threads together.
+        cpu: processor time of one decision.
+        first: of the first decision of a loaded policy, processor time.
+    """
+
+    engine: str
+    way: str
+    threads: int
+    wall: float
+    cpu: float
+    first: float
+
+
+def measure(makers: Mapping[str, Maker], way: str, threads: int, rounds: int) -> list[Row]:
+    """All engines in turn, round after round, each thread with an engine of its own; medians."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
+    counts = {name: max(1, int(0.02 / seconds(make, way))) for name, make in makers.items()}
+    works = {name: shared(threads, make, way) for name, make in makers.items()}
+    with ThreadPoolExecutor(threads) as pool:
+        for turn in range(rounds + 1):
+            for name, work in works.items():
+                count = counts[name]
+                wall, cpu = spent(partial(work, pool, count))
+                if turn:  # the first makes the engines
+                    times[name].append((wall / count / threads, cpu / count / threads))
+    firsts = {name: statistics.median(first(make, way) for _ in range(5)) for name, make in makers.items()}
+    return [
+        Row(
+            engine=name,
+            way=way,
+            threads=threads,
+            wall=statistics.median(wall for wall, _ in found),
+            cpu=statistics.median(cpu for _, cpu in found),
+            first=firsts[name],
+        )
+        for name, found in times.items()
+    ]
+
+
+def shared(threads: int, make: Maker, way: str) -> Callable[[ThreadPoolExecutor, int], None]:
+    """So many decisions in each thread of a pool, with an engine of its own, which ends where it began."""
+    own, together = threading.local(), threading.Barrier(threads)
 
     def some(count: int) -> None:
-        if not hasattr(local, "decide"):
-            local.decide = make(document())
+        together.wait()  # so that each thread takes one share
+        if not hasattr(own, "decide"):
+            own.decide = make(way, document())
         for _ in range(count):
-            assert local.decide()
+            assert own.decide()
 
-    def work() -> None:
-        for done in [pool.submit(some, BATCH // threads) for _ in range(threads)]:
+    def all_of_them(pool: ThreadPoolExecutor, count: int) -> None:
+        for done in [pool.submit(some, count) for _ in range(threads)]:
             done.result()
 
-    with ThreadPoolExecutor(threads) as pool:
-        yield work
+    return all_of_them
 
 
-def once(make: Maker) -> Callable[[], None]:
-    """From the text of the policy to the first decision."""
-    given = document()
-
-    def work() -> None:
-        assert make(given)()
-
-    return work
+def spent(work: Callable[[], object]) -> tuple[float, float]:
+    """Milliseconds of wall and of processor time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
 
 
-def seconds(make: Maker) -> float:
-    """The fastest of some batches."""
-    times = []
-    with batch(make) as work:
-        for _ in range(5):
-            begin = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - begin)
-    return min(times)
+def seconds(make: Maker, way: str) -> float:
+    """About what one decision takes."""
+    decide = make(way, document())
+    decide()
+    return min(spent(decide)[0] for _ in range(3)) / 1000
+
+
+def first(make: Maker, way: str) -> float:
+    decide = make(way, document())
+    return spent(decide)[1]
+
+
+def table(rows: list[Row]) -> None:
+    """For people: how many times as fast as each engine native is, by processor time."""
+    print(f"{'':<24} {'engine':<18} {'threads':>7} {'decisions/s':>12} {'cpu us':>8} {'first us':>9}  native is")
+    for row in rows:
+        ours = next(one for one in rows if (one.engine, one.way, one.threads) == ("native", row.way, row.threads))
+        ratio = "" if row is ours else f"{row.cpu / ours.cpu:.2f} x as fast"
+        title = WAYS[row.way] if row is ours else ""
+        print(
+            f"{title:<24} {row.engine:<18} {row.threads:>7} {1000 / row.wall:>12.0f} {row.cpu * 1000:>8.0f}"
+            f" {row.first * 1000:>9.0f}  {ratio}"
+        )
+
+
+def ratios(rows: list[Row], rounds: int) -> Iterator[Figure]:
+    """Native against the fastest engine that trusts its input, and against the one that reads it strictly."""
+    for ours in (row for row in rows if row.engine == "native"):
+        others = [
+            row for row in rows if (row.way, row.threads) == (ours.way, ours.threads) and row.engine != "native"
+        ]
+        strictest = [row for row in others if row.engine == STRICTEST]
+        fastest = min(others, key=lambda row: row.cpu)
+        for their, told in ((fastest, "the fastest engine"), *((row, SAME) for row in strictest)):
+            yield Figure(
+                name=f"native, {WAYS[ours.way]}, threads: {ours.threads}",
+                baseline=f"{their.engine}, {told}",
+                ours_value=ours.cpu * 1000,
+                baseline_value=their.cpu * 1000,
+                ratio=ours.cpu / their.cpu,
+                unit="us",
+                rounds=rounds,
+                aim=1 / 3 if ours.threads == 1 and (ours.way == "facts" or their.engine == STRICTEST) else None,
+            )
+
+
+def started(makers: Mapping[str, Maker], rounds: int) -> Figure:
+    """From the text of the policy to the first decision of a document."""
+    return compare(
+        "native, policy read and first decision",
+        "regorus, module read and first decision",
+        ours=lambda: check_once(makers["native"]),
+        theirs=lambda: check_once(makers["regorus"]),
+        rounds=rounds,
+    )
+
+
+def check_once(make: Maker) -> None:
+    assert make("document", document())()
 
 
 @contextmanager
@@ -260,39 +404,6 @@ def cold(directory: Path) -> None:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
-def figures(rounds: int) -> list[Figure]:
-    check("native", native)
-    check("the Rego worker", worker)
-    engines = others()
-    times = {name: seconds(make) for name, make in engines.items()}
-    for name, taken in sorted(times.items(), key=lambda item: item[1]):
-        print(f"{name}: {BATCH / taken:.0f} decisions a second")
-    fastest = min(times, key=lambda name: times[name])
-    theirs = engines[fastest]
-    found = []
-    for threads, so_many in ((1, "one thread"), (2, "two threads")):
-        for name, mine, baseline, other, aim in (
-            ("native, from facts", native_of_facts, f"{fastest}, from facts", of_facts(theirs), 1 / 3),
-            ("native, from a document", native, fastest, theirs, None),
-            ("Rego worker, from a document", worker, fastest, theirs, None),
-        ):
-            with batch(mine, threads) as ours, batch(other, threads) as baseline_work:
-                figure = compare(
-                    f"{name}, {BATCH} times, {so_many}",
-                    f"{baseline}, the fastest Rego engine here, {so_many}",
-                    ours=ours,
-                    theirs=baseline_work,
-                    rounds=rounds,
-                    aim=aim if threads == 1 else None,
-                )
-            print(f"{figure.name}: {BATCH * 1000 / figure.ours_value:.0f} decisions a second")
-            found.append(figure)
-    for name, mine in (("native", native), ("Rego worker", worker)):
-        what, baseline = f"{name}, policy read and first decision", f"{fastest}, module read and first decision"
-        found.append(compare(what, baseline, ours=once(mine), theirs=once(theirs), rounds=rounds))
-    return [*found, whole_process(rounds)]
-
-
 def whole_process(rounds: int) -> Figure:
     """`policy test` of a hundred cases, cold."""
     with hundred_cases() as directory:
@@ -303,12 +414,11 @@ def whole_process(rounds: int) -> Figure:
             theirs=lambda: subprocess.run([sys.executable, "-c", "pass"], check=True),
             rounds=rounds,
         )
-    return in_a_second(figure)
+    return replace(figure, aim=1000 / figure.baseline_value)  # 1 s, as a ratio of this very run
 
 
-def in_a_second(figure: Figure) -> Figure:
-    """1 s, as a ratio of this very run."""
-    return replace(figure, aim=1000 / figure.baseline_value)
+def load() -> str:
+    return " ".join(f"{one:.2f}" for one in os.getloadavg())
 
 
 def main() -> None:
@@ -316,9 +426,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
+    before, makers = load(), engines()
+    rows = [row for threads in (1, 2) for way in WAYS for row in measure(makers, way, threads, given.rounds)]
+    figures = [*ratios(rows, given.rounds), started(makers, given.rounds), whole_process(given.rounds)]
+    table(rows)
     size = len(json.dumps(document(), separators=(",", ":")))
     lines = len((HERE / "policy.toml").read_text().splitlines())
-    report(f"Deciding: a policy of {lines} lines on an input of {size} bytes", figures(given.rounds), given.json)
+    report(f"Deciding: a policy of {lines} lines on an input of {size} bytes", figures, given.json)
+    print(f"load of this machine ({os.cpu_count()} processors): {before} before, {load()} after")
 
 
 if __name__ == "__main__":
