@@ -1,7 +1,7 @@
 """The air-gapped example does what its README says: a private authority, the very policy, and no network at all.
 
-The instance's keys are real, its certificates have the names that the example asks for. Where the kernel lets us, the
-command runs in a network namespace that has no interface, not even a loopback that is up.
+The instance's keys are real, its certificates have the names that the example asks for. Where the kernel lets us,
+the command runs in a network namespace that has no interface, not even a loopback that is up.
 """
 
 from __future__ import annotations
