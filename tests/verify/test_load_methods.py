@@ -179,6 +179,7 @@ def row(case: Case, tmp_path: Path) -> str:
         spared = again
     cells = [beside.cell(), sparing.cell(), "yes", unloaded(case, spared, base(case))]
     hazards = [*found.config.hazards, *(["changes-base"] if found.config.changes_base else [])]
+    hazards += ["and forward-hook in `allow_alterations`"] if case.method == "SHADOW" else []
     return f"| {case.name} | {case.base} | yes | {' | '.join(cells)} | {', '.join(hazards)} |"
 
 
@@ -256,7 +257,15 @@ What to know besides:
 - Some methods compute tensors that are in no file, from the base or a seed: VeRA's projections where they are not
   saved, OSF's and PSOFT's decompositions. They are the adapter's, and its seal covers them.
 - OFT with `coft` writes to its weights whenever it answers. Its seal is broken by its first answer.
-- SHADOW puts hooks on its base: through the gate, a policy has to name `forward-hook` in `allow_alterations`.
+- SHADOW puts hooks on its base: through the gate, a policy has to say `allow_alterations = ["forward-hook"]`
+  ([policy.md](policy.md)). That allows every forward hook, also one that somebody else hangs there; without it, the
+  activation fails and names the hooks.
+- An adapter whose task needs a head (`SEQ_CLS`, `TOKEN_CLS`, `QUESTION_ANS`) is refused on a model of transformers
+  that has none: neither does its class's name say so, nor has it a module that PEFT takes for one (`classifier`,
+  `score`, `qa_outputs`), nor one that `modules_to_save` names. PEFT would attach the layers, leave the head out,
+  and answer another task. A head that is on the model must be in the file, and a head in the file on the model.
+- A configuration may not ask for more than its file shows: a rank, a number of virtual tokens or of vectors that is
+  beyond the shapes of the tensors is refused before PEFT allocates it (a rank of up to 64 need not show).
 - What was made with an older transformers, for layers that have other names now, is refused: PEFT would rename and
   fuse its weights, and they would not be the signed ones any more. Load it once and save it again.
 

@@ -20,13 +20,18 @@ from torch.overrides import TorchFunctionMode
 from skillwarrant_format.adapter_config import AdapterConfig
 from skillwarrant_format.errors import LoadMismatch, Unavailable, UsageError
 from skillwarrant_verify.loader.modules import all_modules, parameters_of
-from skillwarrant_verify.loader.peft_adapter import carries_adapters
+from skillwarrant_verify.loader.peft_adapter import base_of, carries_adapters
 from skillwarrant_verify.loader.peft_methods import add, is_prompt_learning, peft_config, prefix_of
 from skillwarrant_verify.loader.placed import Keywords
 
 __all__ = ["attach_empty", "attach_started", "check_receiver", "translated"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HEADS: Final = {  # in the names of transformers' classes, and of the modules that PEFT saves
+    "QUESTION_ANS": ("QuestionAnswering", ("qa_outputs",)),
+    "SEQ_CLS": ("Classification", ("classifier", "score")),
+    "TOKEN_CLS": ("Classification", ("classifier", "score")),
+}
 _NO_MEMORY: Final = "can't allocate memory"
 # What PEFT raises when a configuration and a model do not fit. Anything else is a defect, and keeps its name.
 _MISFITS: Final = (
@@ -48,7 +53,7 @@ def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *
     Raises:
         UsageError: the name is taken or not usable, the model carries adapters without being a `PeftModel`, or the
             method cannot be trained on.
-        LoadMismatch: the task is one of models with an encoder, and this one has none.
+        LoadMismatch: the task is one of models with an encoder, or with a head, and this one has none.
         Unavailable: the model is not in memory.
     """
     if not _NAME.fullmatch(adapter_name) or adapter_name in prefix_of(config):
@@ -73,11 +78,12 @@ def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *
             expected="is_trainable=False",
             found=config.peft_type,
         )
-    if config.raw.get("task_type") == "SEQ_2_SEQ_LM" and _has_no_encoder(model):
+    if (needed := _missing_for(config, base_of(model))) is not None:
         raise LoadMismatch(
             "the adapter's task is not one of this model",
-            expected="a model with an encoder and a decoder, for SEQ_2_SEQ_LM",
-            found=type(model).__name__,
+            expected=f"{needed}, for {config.raw['task_type']}",
+            found=type(base_of(model)).__name__,
+            fix="Load the model that it was trained on, with the class of that task.",
         )
     if any(parameter.is_meta for parameter in parameters_of(all_modules(model))):
         raise Unavailable(
@@ -85,9 +91,23 @@ def check_receiver(model: nn.Module, config: AdapterConfig, adapter_name: str, *
         )
 
 
-def _has_no_encoder(model: nn.Module) -> bool:
-    """Whether a model says that it is a decoder alone, or an encoder; one without a configuration says nothing."""
-    return getattr(getattr(model, "config", None), "is_encoder_decoder", None) is False
+def _missing_for(config: AdapterConfig, base: nn.Module) -> str | None:
+    """What a base model lacks for an adapter's task, as far as it can be told.
+
+    Without a head, PEFT attaches the layers all the same, and the answers are another task's. A class of
+    transformers says by its name which head it has; of another class, whatever it calls its head, nobody knows.
+    """
+    task = str(config.raw.get("task_type"))
+    if task == "SEQ_2_SEQ_LM" and getattr(getattr(base, "config", None), "is_encoder_decoder", None) is False:
+        return "a model with an encoder and a decoder"
+    words, names = _HEADS.get(task, ("", ()))
+    kind = type(base)
+    if not words or kind.__module__.partition(".")[0] != "transformers" or words in kind.__name__:
+        return None
+    saved = config.raw.get("modules_to_save") or ()
+    heads = {*names, *(saved if isinstance(saved, list | tuple) else ())}
+    found = any(path.rpartition(".")[2] in heads for path, _ in base.named_modules())
+    return None if found else f"a model with a head ({' or '.join(sorted(map(str, heads)))})"
 
 
 def attach_empty(model: nn.Module, config: AdapterConfig, keywords: Keywords) -> PeftModel:
