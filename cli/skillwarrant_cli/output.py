@@ -43,6 +43,7 @@ _COULD_NOT: Final = {
     "demo": "run",
     "devstack": "start",
     "init": "write",
+    "policy export": "write",
     "policy new": "write",
     "policy pack": "write",
     "policy sign": "sign",

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "test": "Run the cases that lie beside a policy.",
     "explain": "Say what a policy decides, and why.",
     "diff": "Which past decisions of a log another policy would change.",
+    "export": "Write the decisions of a log as events of OPA's decision log.",
     "sign": "Sign a policy's directory: every file in it, for a while.",
     "pack": "Pack a signed policy into one file.",
     "verify": "Check a signed policy as a gate would before taking it.",
