@@ -19,7 +19,8 @@ from skillwarrant_verify import Context, VerifiedOperator
 from skillwarrant_verify.deciding import requirement
 from skillwarrant_verify.deciding.composition import Companion
 from skillwarrant_verify.deciding.decide import Facts, decide, requirements
-from skillwarrant_verify.deciding.decision import Allowed, Decision
+from skillwarrant_verify.deciding.decision import Allowed, Decision, Finding
+from skillwarrant_verify.deciding.requirement import no, yes
 from skillwarrant_verify.document.policy_sections import ALTERATIONS
 from skillwarrant_verify.policy import Policy
 
@@ -61,6 +62,34 @@ def test_a_warranted_adapter_is_allowed_and_every_requirement_is_proved() -> Non
     assert isinstance(decision.require(), Allowed)
     assert tuple(finding.code for finding in decision.checked) == requirements()
     assert len(requirements()) == len(set(requirements())) == 40
+
+
+def test_a_finding_cannot_be_changed() -> None:
+    finding = no("base.matches", "another", "base", expected="one", found="other")
+    for change in (setattr, object.__setattr__):
+        with pytest.raises(AttributeError):
+            change(finding, "outcome", "proved")
+    assert finding == Finding(
+        code="base.matches",
+        outcome="not-proved",
+        message="it is another",
+        path="base",
+        expected="one",
+        found="other",
+    )
+
+
+def test_a_proof_is_the_finding_that_it_would_be_if_it_was_written_out() -> None:
+    assert yes("base.matches", "it is", "base") == Finding(
+        code="base.matches", outcome="proved", message="it is", path="base"
+    )
+
+
+def test_the_policy_says_how_a_finding_counts_and_leaves_the_rest_of_it_alone() -> None:
+    said = no("base.matches", "it is another", "base", expected="one", found="other", fix="Get one.")
+    judged = said.judged("warn", "policy.toml:3 bases")
+    assert judged == said._replace(severity="warn", asked_by="policy.toml:3 bases")
+    assert type(judged) is Finding
 
 
 def test_a_decision_has_no_truth_value() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,49 @@ def test_what_no_parser_gives_is_denied_and_raises_nothing(value: Any, place: st
     decision = decide_document(policy(), found)
     assert [reason.code for reason in decision.reasons] == ["input.malformed"]
     assert decision.inputs is None
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    __slots__ = ()
+
+
+class Object(dict[str, Any]):
+    """Says that it is whatever it is compared with."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (("context", "environment"), Text),
+        (("context", "operator", "claims", "sub"), Text),
+        (("evidence", 0, "predicateType"), Text),
+        (("adapter", "rank"), Number),
+        (("manifest", "adapter", "parameters"), Number),
+    ],
+)
+def test_a_value_of_a_type_of_ones_own_is_denied(path: tuple[Any, ...], kind: Callable[[Any], Any]) -> None:
+    found = document()
+    place = found
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = kind(place[path[-1]])
+    assert [reason.code for reason in decide_document(policy(), found).reasons] == ["input.malformed"]
+
+
+@pytest.mark.parametrize("place", ["context", "manifest", "warrant"])
+def test_what_says_that_it_is_as_it_must_be_is_not_believed(place: str) -> None:
+    found = document()
+    found[place] = Object({**found[place], "more": "x"})
+    assert [reason.code for reason in decide_document(policy(), found).reasons] == ["input.malformed"]
 
 
 NUMBERS = [("adapter", "scaling"), ("adapter", "bytes"), ("warrant", "log", "index"), ("weight",)]

@@ -92,6 +92,7 @@ FAILING = [
     'return Finding(code="acme.x", outcome="allowed", message="x", path="now")',
     'return Finding(code="acme.x", outcome="proved", message="", path="now")',
     'return Finding(code="acme.x", outcome="proved", message=b"x", path="now")',
+    'class Lie(Finding): outcome = "proved"\n    return Lie(code="acme.x", outcome="x", message="x", path="now")',
     "return rule(policy, facts)",
     'raise PermissionError("\\x1b[2Jproved")',
 ]

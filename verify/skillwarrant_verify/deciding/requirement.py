@@ -102,7 +102,8 @@ WITHHELD: Final = "Decide from a document that names everybody; what is kept bes
 
 def yes(code: str, message: str, path: str) -> Finding:
     """It is proved."""
-    return Finding(code, "proved", message, path)
+    # As Finding(…) does it, in half the time: nearly every finding of nearly every decision is made here.
+    return tuple.__new__(Finding, (code, "proved", message, path, None, None, None, "deny", None))
 
 
 def no(code: str, message: str, path: str, *, expected: str, found: str, fix: str | None = None) -> Finding:

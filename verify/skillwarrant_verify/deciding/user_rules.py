@@ -98,7 +98,7 @@ def run_rule(code: str, rule: Rule, policy: Policy, facts: Facts) -> Finding:
         found: object = rule(policy, facts)
     except Exception as error:  # noqa: BLE001  # whatever stops a rule, it has proved nothing
         return _failed(code, f"{type(error).__name__}: {error}")
-    if not isinstance(found, Finding) or not _is_well_formed(found):
+    if type(found) is not Finding or not _is_well_formed(found):  # one of a kind of its own could say two things
         return _failed(code, f"it returned {type(found).__name__}")
     if found.code != code:
         return _failed(code, f"it answered for {found.code}")
