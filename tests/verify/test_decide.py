@@ -72,7 +72,7 @@ def test_a_finding_cannot_be_changed() -> None:
     assert finding == Finding(
         code="base.matches",
         outcome="not-proved",
-        message="it is another",
+        message="another",
         path="base",
         expected="one",
         found="other",
