@@ -116,6 +116,18 @@ def test_a_pack_decides_as_well(run, world, signed_policy, tmp_path):
     assert run(*ask, "--policy", packed).exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["check", "test", "explain"])
+def test_where_a_document_is_asked_for_a_pack_is_told_apart_from_a_broken_one(
+    run, world, signed_policy, tmp_path, command
+):
+    packed = tmp_path / "acme.policy.json"
+    assert run("policy", "pack", signed_policy, packed).exit_code == 0
+    result = run("policy", command, packed)
+    assert result.exit_code in (1, 2)
+    assert "a signed policy in one file" in result.stdout + result.stderr
+    assert "policy verify" in result.stdout + result.stderr
+
+
 def test_half_a_demand_and_a_directory_without_one_are_misuse(run, world, signed_policy):
     ask = ("verify", world.adapter, *world.trust, *PRODUCTION, "--policy", signed_policy)
     bare = run(*ask)

@@ -18,6 +18,7 @@ from skillwarrant_format.errors import FormatError, PolicyError, Unavailable, sh
 from skillwarrant_format.manifest_terms import parse_ranges
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.observation import PolicyOrigin, PolicyUsed
+from skillwarrant_format.policy_pack import PACK_TYPE
 from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_format.toml import only
 from skillwarrant_verify.arguments import check_kind, path_of
@@ -155,9 +156,7 @@ class Policy:
         return replace(policy, place=path.absolute())
 
     @classmethod
-    def parse(
-        cls, data: bytes, *, name: str = "policy", files: Files | None = None, reach: Reach = ALL
-    ) -> Self:
+    def parse(cls, data: bytes, *, name: str = "policy", files: Files | None = None, reach: Reach = ALL) -> Self:
         """Read a policy document. Of one with `[[rules]]`, this runs their code, unless `reach` says otherwise.
 
         Args:
@@ -184,6 +183,11 @@ class Policy:
     @classmethod
     def _read(cls, document: PolicyDocument, files: Files | None, reach: Reach) -> Self:
         fields = document.fields
+        if document.plain.get("type") == PACK_TYPE:
+            raise FormatError(
+                "this is a signed policy in one file, and no policy document",
+                fix="`skillwarrant policy verify` reads it, and a gate that is given a SignedPolicy.",
+            )
         if (version := fields.text("api_version")) != API_VERSION:
             raise FormatError("policy.api_version is unknown", expected=API_VERSION, found=version)
         only(fields, *KEYS)

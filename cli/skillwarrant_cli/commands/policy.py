@@ -37,7 +37,7 @@ def command(ctx: click.Context) -> None:
     \b
     A new one:   skillwarrant policy new; skillwarrant policy test DIR
     A change:    skillwarrant policy check DIR; skillwarrant policy diff OLD NEW --over LOG
-    A denial:    skillwarrant policy explain DIR --input FILE
+    A denial:    skillwarrant policy explain DIR ADAPTER --environment NAME --base BASE
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

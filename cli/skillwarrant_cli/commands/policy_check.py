@@ -38,7 +38,7 @@ def command(path: Path, strict: bool, sarif: Path | None, as_json: bool) -> None
     An error is what no gate takes; Rego modules are compiled and looked over too. A warning is for the policy's
     author: publishers that grant nothing, identities that cover too much, rules that nothing can meet, dates that
     have passed. The codes are in docs/reference/policy-check.md. DIR may hold one policy, or directories with one
-    each.
+    each. Nothing of the policy is run, and no server that it names is contacted.
     """
     from skillwarrant_verify.review.policy_cases import find_policies
     from skillwarrant_verify.review.policy_lint import RULES, check

@@ -62,7 +62,8 @@ def command(
     decided must come out as it is on record. Where one of the policies has Python rules of its own, or an OPA
     server, deciding runs the one and sends inputs to the other: --run-rules, --contact-opa.
 
-    Exit 0: none would change. 1: some would. 3: none would, as far as can be told; some inputs are not there.
+    Exit 0: none would change. 1: some would. 3: none would, as far as can be told, since some inputs are not there;
+    or a policy was not allowed to decide.
     """
     from skillwarrant_verify.review.past import past_decisions
     from skillwarrant_verify.review.policy_diff import compare
@@ -97,7 +98,8 @@ def _tell(old: Policy, new: Policy, found: Sequence[Remade], *, as_json: bool) -
 
 
 def _lines(old: Policy, new: Policy, found: Sequence[Remade]) -> Iterator[str]:
-    yield f"{len(found)} decisions, each made again at its own time"
+    one = len(found) == 1
+    yield f"{len(found)} {'decision' if one else 'decisions, each'}{',' if one else ''} made again at its own time"
     yield output.facts((("old", _named(old)), ("new", _named(new))))
     for change, title in _TITLES.items():
         yield from _block(title, [one for one in found if one.change == change])

@@ -52,7 +52,13 @@ class _Told:
 @click.command("explain")
 @click.argument("policy", metavar="POLICY", type=PATH)
 @click.argument("adapter", metavar="[ADAPTER]", type=PATH, required=False)
-@click.option("--input", "document", metavar="FILE", type=FILE, help="An input document, as JSON.")
+@click.option(
+    "--input",
+    "document",
+    metavar="FILE",
+    type=FILE,
+    help="An input document, as JSON: a gate keeps its own in inputs/, beside its log.",
+)
 @click.option("--log", metavar="LOG", type=PATH, help="A log with what was decided; with --activation.")
 @click.option("--activation", metavar="ID", help="Which decision of the log: its id, or how it begins.")
 @click.option(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CODES", "FIELDS", "command"]
 
+_SAID: Final = "--publisher-repo and --workflow, or --identity, --issuer and --skill; and --environment"
 CODES: Final = ("written",)
 FIELDS: Final = {
     "policy": "the policy that was written",
@@ -111,7 +112,11 @@ def _signer(
 
 def _ask(question: str, option: str, plain: str | None = None) -> str:
     if not sys.stdin.isatty():
-        raise UsageError("something is not said, and nobody can be asked", expected=option)
+        raise UsageError(
+            f"{option} is not given, and nobody can be asked",
+            expected=_SAID,
+            fix="Give these, or run it on a terminal, where it asks.",
+        )
     answer: str = click.prompt(question, default=plain, err=True)
     return answer
 

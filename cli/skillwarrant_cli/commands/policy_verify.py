@@ -47,7 +47,8 @@ def command(
     """Check a signed policy as a gate would before taking it.
 
     Signature, certificate, transparency log, every file, the times, and that this host has seen no newer revision.
-    What the host has seen is beside its activation log, and is not changed.
+    What the host has seen is beside its activation log, and is not changed. Python rules of the policy's own run,
+    as at a gate: once its signer has turned out to be WHO.
     """
     from skillwarrant_verify.gate.defaults import default_log_directory
     from skillwarrant_verify.identity import IdentityPattern

@@ -93,7 +93,8 @@ def find_policies(path: Path) -> tuple[Path, ...]:
     try:
         if not path.is_dir():
             if not path.exists():
-                raise UsageError(f"there is no {path}", expected="a policy file, or a directory that holds one")
+                expected = "a policy file, or a directory that holds one"
+                raise UsageError("there is no such policy", expected=expected, found=str(path))
             return (path,)
         below = [child for child in sorted(path.iterdir()) if child.is_dir()]
     except OSError as error:
