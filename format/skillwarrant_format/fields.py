@@ -49,6 +49,8 @@ class Fields:
         self._object: JsonObject = value
         self._known: set[str] = set()
         self._below: list[Fields] = []
+        if above is not None:
+            above._below.append(self)
 
     def __contains__(self, key: str) -> bool:
         self._known.add(key)
@@ -149,7 +151,7 @@ class Fields:
 
     def object(self, key: str) -> Fields:
         """A required object."""
-        return self._child(self.value(key), key)
+        return Fields(self.value(key), key, self)
 
     def items(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[JsonValue]:
         """A required list with between `least` and `most` items."""
@@ -167,7 +169,7 @@ class Fields:
     def objects(self, key: str, *, least: int = 0, most: int = limits.MAX_LIST_ITEMS) -> list[Fields]:
         """A required list of objects."""
         found = self.items(key, least=least, most=most)
-        return [self._child(item, f"{key}[{index}]") for index, item in enumerate(found)]
+        return [Fields(item, f"{key}[{index}]", self) for index, item in enumerate(found)]
 
     def texts(
         self,
@@ -218,11 +220,6 @@ class Fields:
                     raise FormatError(f"{self.path} has a misspelt field", expected=known[_folded(key)], found=key)
         for child in self._below:
             child.refuse_lookalikes()
-
-    def _child(self, value: JsonValue, place: str) -> Fields:
-        child = Fields(value, place, self)
-        self._below.append(child)
-        return child
 
 
 def _is_text(value: JsonValue, limit: int, pattern: re.Pattern[str] | None) -> TypeGuard[str]:

@@ -7,7 +7,7 @@ strict parser gives: NaN, an integer that a double cannot hold, a lone surrogate
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from skillwarrant_format import limits
@@ -37,7 +37,7 @@ def check_same(given: JsonValue, wanted: JsonValue, path: str) -> None:
     Raises:
         FormatError: naming a place where they differ, or that no JSON of ours can hold.
     """
-    if _is_plain(given, 0) and given == wanted:
+    if _is_plain(given) and given == wanted:
         return
     _check(given, wanted, path)
 
@@ -59,32 +59,28 @@ def _check(given: Any, wanted: Any, path: str) -> None:
         raise FormatError(f"{place} {error}", expected=error.expected, found=error.found) from None
 
 
-def _is_plain(given: JsonValue, depth: int) -> bool:
+def _is_plain(given: JsonValue) -> bool:
     """Whether `_compare` would only ask of it that it is equal. So is nearly every document, and that is quick."""
-    if depth >= limits.MAX_JSON_DEPTH:
-        return False
-    if type(given) is dict:
-        for key in given:
-            if type(key) is not str or not key.isprintable():
-                return False
-        return _are_plain(given.values(), depth + 1)
-    return type(given) is list and _are_plain(given, depth + 1)
-
-
-def _are_plain(items: Iterable[Any], depth: int) -> bool:
-    for item in items:
-        kind = type(item)
-        if kind is str:
-            plain = item.isprintable()
-        elif kind is dict or kind is list:
-            plain = _is_plain(item, depth)
-        elif kind is int or kind is float:
-            plain = _is_number(item)
-        else:
-            plain = kind is bool or item is None
-        if not plain:
-            return False
-    return True
+    texts: list[str] = []
+    level: list[Any] = [[given]]
+    for _ in range(limits.MAX_JSON_DEPTH + 1):
+        below: list[Any] = []
+        for holder in level:
+            if type(holder) is dict:
+                texts += holder  # its keys
+            for item in holder.values() if type(holder) is dict else holder:
+                kind = type(item)
+                if kind is str:
+                    texts.append(item)
+                elif kind is dict or kind is list:
+                    below.append(item)
+                elif not (_is_number(item) if kind is int or kind is float else kind is bool or item is None):
+                    return False
+        if not below:
+            together = "".join(texts) if set(map(type, texts)) == {str} else "\x00"
+            return together.isascii() and "\x00" not in together
+        level = below
+    return False
 
 
 def _compare(given: JsonValue, wanted: JsonValue, depth: int) -> None:
