@@ -73,7 +73,9 @@ def test_a_failed_case_is_exit_1_and_says_why(run: Any, policy: Path) -> None:
     assert "another environment is refused  (p/cases.toml:" in result.stdout
     assert "expected to be denied by class.allowed, and it is not" in result.stdout
     assert "denied by environment.allowed, which was not expected" in result.stdout
-    assert "expected production, found elsewhere, at input.context.environment (asked by policy.toml:" in result.stdout
+    assert (
+        "expected production, found elsewhere, at input.context.environment (asked by policy.toml:" in result.stdout
+    )
 
 
 def test_json_is_one_object_whatever_the_outcome(run: Any, policy: Path) -> None:

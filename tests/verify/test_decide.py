@@ -92,6 +92,14 @@ def test_the_policy_says_how_a_finding_counts_and_leaves_the_rest_of_it_alone() 
     assert type(judged) is Finding
 
 
+def test_whoever_reads_a_refusal_is_told_where_in_the_input_to_look_and_which_line_asks() -> None:
+    decision = decide(policy(), facts(context=Context(environment="elsewhere")))
+    with pytest.raises(PolicyDenied, match=r"at input\.context\.environment \(asked by policy:\d+ environments\)"):
+        decision.require()
+    (check,) = [finding.check() for finding in decision.reasons]
+    assert "at input.context.environment" in check.message
+
+
 def test_a_decision_has_no_truth_value() -> None:
     with pytest.raises(TypeError):
         bool(decide(policy(), facts()))

@@ -52,8 +52,17 @@ class Finding(NamedTuple):
         parts = [f"expected {self.expected}" if self.expected else "", f"found {self.found}" if self.found else ""]
         details = ", ".join(part for part in parts if part)
         line = f"{self.message}: {details}" if details else self.message
-        asked = f" (asked by {self.asked_by})" if self.asked_by and self.outcome != "proved" else ""
+        if self.outcome == "proved":
+            asked = ""
+        else:
+            line = f"{line}, at {self.place}"
+            asked = f" (asked by {self.asked_by})" if self.asked_by else ""
         return f"[{self.code}] {line}{asked}. {self.fix}" if self.fix else f"[{self.code}] {line}{asked}"
+
+    @property
+    def place(self) -> str:
+        """The input's path as Rego writes it: `input.context.environment`."""
+        return self.path if self.path == "input" else f"input.{self.path}"
 
     def judged(self, severity: Severity, asked_by: str | None) -> Finding:
         """With what the policy says of its own requirement, whatever the rule says of itself."""
