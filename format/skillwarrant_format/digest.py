@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final, Self, TypeGuard
+from typing import Final, Self
 
 from skillwarrant_format.errors import FormatError
 
@@ -27,15 +27,10 @@ class Digest:
     hex: str
 
     def __post_init__(self) -> None:
-        if not self.is_hex(self.hex):
+        if not isinstance(self.hex, str) or not _HEX.match(self.hex):
             raise FormatError(
                 "not a SHA-256 digest", expected="64 lower-case hexadecimal digits", found=repr(self.hex)
             )
-
-    @staticmethod
-    def is_hex(text: object) -> TypeGuard[str]:
-        """Whether a digest can be built from it."""
-        return isinstance(text, str) and _HEX.match(text) is not None
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> Self:

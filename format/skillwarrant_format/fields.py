@@ -129,10 +129,15 @@ class Fields:
     def digest(self, key: str) -> Digest:
         """A required in-toto DigestSet of exactly one sha256."""
         found = self._object.get(key)
-        if type(found) is dict and found.keys() == _SHA256 and Digest.is_hex(found["sha256"]):
-            self._known.add(key)
-            return Digest(found["sha256"])
-        return self.object(key).sha256()  # which names what is wrong
+        if type(found) is dict and found.keys() == _SHA256:
+            try:
+                digest = Digest(found["sha256"])
+            except FormatError:
+                pass  # it is named below
+            else:
+                self._known.add(key)
+                return digest
+        return self.object(key).sha256()
 
     def sha256(self) -> Digest:
         """This object read as an in-toto DigestSet of exactly one sha256.
@@ -197,7 +202,10 @@ class Fields:
 
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """`read(key)` where the field is there, else None. A null is not "not there": it is refused."""
-        return read(key) if key in self else None
+        if key in self._object:
+            return read(key)
+        self._known.add(key)
+        return None
 
     def only(self, *known: str) -> None:
         """Refuse every field that is not listed: for formats that do not grow."""
