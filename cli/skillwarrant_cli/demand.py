@@ -37,6 +37,7 @@ _ALWAYS: Final = frozenset(
         "signature.valid",
         "log.included",
         "files.exact",
+        "files.safe",
         "publisher.trusted",
         "time.window",
         "manifest.age",
