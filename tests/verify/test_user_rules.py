@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -193,7 +194,16 @@ def test_what_a_module_registers_is_what_can_be_read_in_it(source: str) -> None:
         policy(source.replace("import annotations\n", "import annotations\nimport sys\n", 1))
 
 
-@pytest.mark.parametrize("bad", ["", "x = 1", "def broken(:", "(" * 100_000, rule("pass", "base.matches")])
+DEEP = (
+    "(" * 9_999,
+    "-" * 99_999 + "1",
+    "a" + ".a" * 99_999,
+    "1+" * 99_999 + "1",
+    "if 1:pass\n" + "elif 1:pass\n" * 9_999,
+)
+
+
+@pytest.mark.parametrize("bad", ["", "x = 1", "def broken(:", *DEEP, "\x00", rule("pass", "base.matches")])
 def test_reading_refuses_what_running_refuses(bad: str) -> None:
     document = text(bad).encode()
     with pytest.raises(PolicyError):
@@ -256,6 +266,13 @@ def test_a_name_that_leaves_the_directory_is_refused(name: str) -> None:
 def test_a_misspelt_table_of_rules_is_refused(old: str, new: str, expected: str) -> None:
     with pytest.raises(PolicyError, match=expected):
         Policy.parse(text(TICKET).replace(old, new).encode(), files=lambda _: TICKET.encode())
+
+
+def test_a_module_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(text(TICKET))
+    os.mkfifo(tmp_path / "own0.py")
+    with pytest.raises(Unavailable, match="own0.py"):
+        Policy.load(tmp_path / "policy.toml")
 
 
 def test_a_policy_is_read_with_its_files_from_its_directory(tmp_path: Path) -> None:

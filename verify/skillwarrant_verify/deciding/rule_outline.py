@@ -8,6 +8,7 @@ after it has run (`user_rules`) a module must have registered exactly these.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -58,8 +59,9 @@ def rule_codes(name: str, source: bytes) -> tuple[str, ...]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         found = f"{type(error).__name__}: {error}"
         raise PolicyError(f"the module {name} cannot be used", found=found) from None
-    if twice := [code for code in codes if codes.count(code) > 1]:
-        raise PolicyError(f"the module {name} cannot be used", found=f"two rules for {twice[0]}")
+    code, most = Counter(codes).most_common(1)[0] if codes else ("", 0)
+    if most > 1:
+        raise PolicyError(f"the module {name} cannot be used", found=f"two rules for {code}")
     if not codes:
         raise PolicyError(
             f"the module {name} registers no rule", expected='a function under @proves("acme.code")', found="none"

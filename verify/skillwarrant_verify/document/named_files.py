@@ -115,8 +115,11 @@ def files_below(directory: Path) -> Files:
     """The files of a directory."""
 
     def read(name: str) -> bytes:
+        path = directory / name
+        if path.exists() and not path.is_file():  # a fifo would hang us
+            raise Unavailable(f"cannot read {name} beside the policy", found="no regular file")
         try:
-            with (directory / name).open("rb") as file:
+            with path.open("rb") as file:
                 data = file.read(limits.MAX_POLICY_BYTES + 1)
         except FileNotFoundError:
             raise _missing(name) from None
