@@ -117,6 +117,7 @@ def evidence(**changes: Any) -> EvidenceSeen:
         signer=Signer(identity=REVIEWER, issuer=ISSUER, kind="uri", extensions={}),
         signed_at=NOW - timedelta(days=5),
         bundle=Digest.of(b"evidence"),
+        statement=Digest.of(b"evidence's statement"),
     )
     return replace(plain, **changes)
 

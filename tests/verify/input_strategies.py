@@ -96,6 +96,7 @@ evidence = st.builds(
     signer=signers,
     signed_at=common.times,
     bundle=common.digests,
+    statement=common.digests,
 )
 facts = st.builds(
     Facts,

@@ -287,11 +287,12 @@ objects := {
 	"context/systemPrompt": sha256,
 	"companions/#": {"required": {"adapterName"}, "optional": {"manifest", "weight"}},
 	"evidence/#": {
-		"required": {"predicateType", "predicate", "about", "signer", "signedAt", "bundle"},
+		"required": {"predicateType", "predicate", "about", "signer", "signedAt", "bundle", "statement"},
 		"optional": set(),
 	},
 	"evidence/#/signer": signer,
 	"evidence/#/bundle": sha256,
+	"evidence/#/statement": sha256,
 	"history": {"required": set(), "optional": {"highest"}},
 }
 
@@ -437,6 +438,7 @@ scalars := {
 	"evidence/#/about": "about",
 	"evidence/#/signedAt": "time",
 	"evidence/#/bundle/sha256": "hex",
+	"evidence/#/statement/sha256": "hex",
 	"evidence/#/signer/identity": "long text",
 	"evidence/#/signer/issuer": "long text",
 	"evidence/#/signer/kind": "signer kind",

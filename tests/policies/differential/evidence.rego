@@ -37,7 +37,7 @@ is_met(rule) if {
 	signers := [item.signer | some item in input.evidence; counts(rule, item)]
 	some one in signers
 	some other in signers
-	[one.issuer, one.identity] != [other.issuer, other.identity]
+	person(one.identity) != person(other.identity)
 	some first, pattern in rule.signers
 	spelling.identity_matches(pattern, one)
 	some second, another in rule.signers
@@ -45,19 +45,50 @@ is_met(rule) if {
 	spelling.identity_matches(another, other)
 }
 
+# One workflow whatever its ref, one address however it is written.
+person(identity) := split(identity, "@")[0] if spelling.kind(identity) == "uri"
+
+else := lower(identity)
+
 counts(rule, item) if {
 	item.predicateType == predicate_type(rule)
 	some pattern in rule.signers
 	spelling.identity_matches(pattern, item.signer)
 	not dependent(rule, item)
+	not is_revoked(item)
 	age(item.signedAt) >= -300
 	age(item.signedAt) <= object.get(rule, "max_age_days", 10000000) * 86400
 	says(item)
+	not undone(rule, item)
+}
+
+is_revoked(item) if {
+	some digest in data.config.revocations.manifests
+	trim_prefix(digest, "sha256:") == item.statement.sha256
+}
+
+is_revoked(item) if {
+	some revoked in data.config.revocations.signers
+	spelling.identity_matches(revoked, item.signer)
+	item.signedAt >= object.get(revoked, "since", "0000")
+}
+
+# The same person certified later that it failed.
+undone(rule, item) if {
+	item.predicateType == certification
+	some other in input.evidence
+	other.predicateType == certification
+	other.about != "files"
+	other.signedAt >= item.signedAt
+	person(other.signer.identity) == person(item.signer.identity)
+	some pattern in rule.signers
+	spelling.identity_matches(pattern, other.signer)
+	certifies(other.predicate, "failed")
 }
 
 dependent(rule, item) if {
 	is_independent(rule)
-	[item.signer.issuer, item.signer.identity] == [signer.issuer, signer.identity]
+	person(item.signer.identity) == person(signer.identity)
 }
 
 dependent(rule, item) if {
@@ -70,6 +101,7 @@ says(item) if not item.predicateType in {approval, certification}
 
 says(item) if {
 	item.predicateType == approval
+	item.about != "files"
 	is_release(item.predicate.skill)
 	optional(item.predicate, "comment", "paragraphs")
 	not misspelt(item.predicate, {"skill", "comment"})
@@ -77,13 +109,18 @@ says(item) if {
 
 says(item) if {
 	item.predicateType == certification
-	is_release(item.predicate.skill)
-	document.fits("any text", item.predicate.suite)
-	item.predicate.result == "passed"
-	has_report(item.predicate)
-	optional(item.predicate, "expiresAt", "time")
+	item.about != "files"
+	certifies(item.predicate, "passed")
 	not is_over(item.predicate)
-	not misspelt(item.predicate, {"skill", "suite", "result", "report", "expiresAt"})
+}
+
+certifies(predicate, result) if {
+	is_release(predicate.skill)
+	document.fits("any text", predicate.suite)
+	predicate.result == result
+	has_report(predicate)
+	optional(predicate, "expiresAt", "time")
+	not misspelt(predicate, {"skill", "suite", "result", "report", "expiresAt"})
 }
 
 is_over(predicate) if input.now >= predicate.expiresAt

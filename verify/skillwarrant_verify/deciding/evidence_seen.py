@@ -30,6 +30,7 @@ class EvidenceSeen:
         about: what of the adapter its subjects are: the manifest's bundle, the signed statement, or all files.
         signer, signed_at: as of a manifest.
         bundle: SHA-256 of the evidence's own bundle.
+        statement: SHA-256 of its signed statement: what revocations name.
     """
 
     predicate_type: str
@@ -38,6 +39,7 @@ class EvidenceSeen:
     signer: Signer
     signed_at: datetime
     bundle: Digest
+    statement: Digest
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -46,7 +48,7 @@ class EvidenceSeen:
         Raises:
             FormatError: a field that is missing, mistyped, malformed or unknown.
         """
-        only(fields, "predicateType", "predicate", "about", "signer", "signedAt", "bundle")
+        only(fields, "predicateType", "predicate", "about", "signer", "signedAt", "bundle", "statement")
         fields.object("predicate")
         return cls(
             predicate_type=fields.text("predicateType", limit=limits.MAX_URI_CHARS),
@@ -55,6 +57,7 @@ class EvidenceSeen:
             signer=parse_signer(fields.object("signer")),
             signed_at=fields.time("signedAt"),
             bundle=fields.digest("bundle"),
+            statement=fields.digest("statement"),
         )
 
     def to_json(self) -> JsonObject:
@@ -65,4 +68,5 @@ class EvidenceSeen:
             "signer": signer_to_json(self.signer),
             "signedAt": format_time(self.signed_at),
             "bundle": {"sha256": self.bundle.hex},
+            "statement": {"sha256": self.statement.hex},
         }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
+from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.fields import format_time
 from skillwarrant_format.names import matches
@@ -13,16 +14,17 @@ from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.deciding.facts import Facts
 from skillwarrant_verify.deciding.requirement import no, proves, unknown, yes
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.proof.certificate import Signer
 
-__all__: list[str] = []  # importing this module registers its rules
+__all__ = ["revoked"]  # importing this module registers its rules too
 
 _PATH: Final = "manifest.skill.version"
 
 
 @proves("manifest.not-revoked")
 def _not_revoked(policy: Policy, facts: Facts) -> Finding:
-    code, path = "manifest.not-revoked", "warrant.bundle"
-    found = next(_revoked(policy, facts), None)
+    code, path = "manifest.not-revoked", "warrant.statement"
+    found = _revoked(policy, facts)
     if found is not None:
         path, what = found
         return no(
@@ -36,20 +38,31 @@ def _not_revoked(policy: Policy, facts: Facts) -> Finding:
     return yes(code, "the policy's revocations do not name it", path)
 
 
-def _revoked(policy: Policy, facts: Facts) -> Iterator[tuple[str, str]]:
-    """Path and name of each reason."""
-    warrant, skill, listed = facts.warrant, facts.manifest.skill, policy.revocations
-    if warrant.bundle in listed.manifests:
-        yield "warrant.bundle", f"the bundle {warrant.bundle.short}…"
-    if listed.manifests and warrant.statement_digest in listed.manifests:
-        yield "warrant.statement", f"the statement {warrant.statement_digest.short}…"
-    for revoked in listed.skills:
-        if revoked.covers(skill.name, skill.version):
-            yield _PATH, f"{skill.name} {skill.version} ({revoked.name} {revoked.versions or 'in every version'})"
-    for signer in listed.signers:
-        if signer.signer.matches(facts.signer) and (signer.since is None or facts.signed_at >= signer.since):
-            since = "" if signer.since is None else f", signed since {format_time(signer.since)}"
-            yield "warrant.signer", f"{facts.signer.identity}{since}"
+def _revoked(policy: Policy, facts: Facts) -> tuple[str, str] | None:
+    """Path and name of the first reason."""
+    skill, listed = facts.manifest.skill, policy.revocations
+    for one in listed.skills:
+        if one.covers(skill.name, skill.version):
+            return _PATH, f"{skill.name} {skill.version} ({one.name} {one.versions or 'in every version'})"
+    if not (listed.manifests or listed.signers):
+        return None
+    found = revoked(policy, facts.warrant.statement_digest, facts.signer, facts.signed_at)
+    return None if found is None else (f"warrant.{found[0]}", found[1])
+
+
+def revoked(policy: Policy, statement: Digest, signer: Signer, signed_at: datetime) -> tuple[str, str] | None:
+    """Whether a policy revokes what somebody signed: `statement` or `signer`, and its name; None where it does not.
+
+    A statement is named by the bytes that are signed. The bundle around it can be written in another way by
+    anybody, and has another digest then.
+    """
+    if statement in policy.revocations.manifests:
+        return "statement", f"the statement {statement.short}…"
+    for one in policy.revocations.signers:
+        if one.signer.matches(signer) and (one.since is None or signed_at >= one.since):
+            since = "" if one.since is None else f", signed since {format_time(one.since)}"
+            return "signer", f"{signer.identity}{since}"
+    return None
 
 
 @proves("revocations.fresh")

@@ -10,9 +10,9 @@ from skillwarrant_format.endorsement import APPROVAL_TYPE, CERTIFICATION_TYPE
 from skillwarrant_format.errors import FormatError, PolicyError
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.toml import only
-from skillwarrant_verify.identity import IdentityPattern
+from skillwarrant_verify.identity import IdentityPattern, kind_of_name
 
-__all__ = ["EvidenceRule"]
+__all__ = ["EvidenceRule", "person"]
 
 _MAX_SIGNERS: Final = 50
 _SHORT: Final = {"approval": APPROVAL_TYPE, "certification": CERTIFICATION_TYPE}
@@ -25,7 +25,8 @@ class EvidenceRule:
     Args:
         predicate_type: exactly.
         signers: who may have signed it; at least one.
-        distinct: how many different ones must have; each pattern counts for one, whoever it covers.
+        distinct: how many different ones must have. Each pattern counts for one, whoever it covers, and so does each
+            `person`, whatever issuers and refs it has signed with.
         max_age_days: oldest signature accepted.
         independent: the manifest's own signer does not count, nor who could have signed it in its place. Always so
             for approvals.
@@ -40,11 +41,12 @@ class EvidenceRule:
     def __post_init__(self) -> None:
         if not isinstance(self.signers, tuple) or not self.signers:
             raise PolicyError("evidence.signers names nobody", expected="a tuple with at least one pattern")
-        if not 1 <= self.distinct <= len(self.signers):
+        if not 1 <= self.distinct <= (most := _most(self.signers)):
             raise PolicyError(
                 "evidence.distinct can never be met",
-                expected=f"1 to {len(self.signers)}: each of the signers counts once",
+                expected=f"1 to {most}: each of the signers counts once, under whatever issuers and refs",
                 found=str(self.distinct),
+                fix="Name more signers who are others, or ask for fewer.",
             )
         if self.predicate_type == APPROVAL_TYPE and not self.independent:
             raise PolicyError("an approval by the publisher is none", expected="independent = true, or no such key")
@@ -80,6 +82,21 @@ class EvidenceRule:
             max_age_days=fields.maybe("max_age_days", lambda key: fields.integer(key, least=1)),
             independent=predicate_type == APPROVAL_TYPE if independent is None else independent,
         )
+
+
+def person(identity: str) -> str:
+    """Who an identity is, whatever issuer says so: one address in any case of its letters, one workflow whatever
+    the ref (the part after `@`) it runs from."""
+    if kind_of_name(identity) == "uri":
+        return identity.partition("@")[0]
+    return identity.lower()
+
+
+def _most(signers: tuple[IdentityPattern, ...]) -> int:
+    """How many persons these patterns can count for: one that leaves the person open stands for a further one."""
+    known = [person(signer.identity) for signer in signers]
+    opened = sum("*" in one for one in known)
+    return opened + len({one for one in known if "*" not in one})
 
 
 def _signer(fields: Fields) -> IdentityPattern:

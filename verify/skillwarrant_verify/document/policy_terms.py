@@ -186,7 +186,7 @@ class Revocations:
     """What is not accepted any more, whoever vouched for it.
 
     Args:
-        manifests: SHA-256 of bundles or of signed statements.
+        manifests: SHA-256 of signed statements, which nobody can write in another way: of manifests and of evidence.
         valid_until: after it, the list itself is stale; None: it is as good as the policy.
     """
 

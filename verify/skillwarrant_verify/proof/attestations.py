@@ -89,6 +89,7 @@ def _seen(fields: Fields, signature: Signature, about: About) -> EvidenceSeen:
         signer=signature.signer,
         signed_at=signature.signed_at,
         bundle=signature.bundle,
+        statement=Digest.of(signature.payload),
     )
 
 

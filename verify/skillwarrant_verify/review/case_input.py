@@ -221,6 +221,7 @@ def _evidence(fields: Fields, skill: Skill, now: datetime) -> EvidenceSeen:
         signer=_signer(fields),
         signed_at=_before(fields, now),
         bundle=Digest.of(f"{named} {_signer(fields)}".encode()),
+        statement=Digest.of(f"statement {named} {_signer(fields)}".encode()),
     )
 
 
