@@ -195,6 +195,69 @@ def test_with_contact_opa_it_is_asked(run: Any, with_opa: Path, server: Server) 
     assert body["input"] == json.loads(Path("input.json").read_text())
 
 
+@pytest.fixture
+def signed_pack(run: Any, world: Any, with_rules: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A pack of the policy with its own Python, which its team signed; an input; and the trace."""
+    policy, trace = with_rules
+    assert run("policy", "sign", policy.parent, *world.signs).exit_code == 0
+    assert run("policy", "pack", policy.parent, tmp_path / "p.policy.json").exit_code == 0
+    assert not trace.exists()
+    return tmp_path / "p.policy.json", Path("input.json"), trace
+
+
+def of_the_team(world: Any, **changes: str) -> tuple[str, ...]:
+    said = {"name": "p", "identity": world.stack.ci_identity(), "issuer": world.stack.issuer, **changes}
+    return tuple(word for key, value in said.items() for word in (f"--policy-{key}", value))
+
+
+def test_the_signed_policy_of_who_is_named_acts_without_more_words(
+    run: Any, world: Any, signed_pack: tuple[Path, Path, Path]
+) -> None:
+    pack, given, trace = signed_pack
+    result = run("policy", "explain", pack, "--input", given, *world.trust, *of_the_team(world))
+    assert result.exit_code == 0, result.stderr
+    assert trace.exists()
+    asked = run("policy", "explain", pack, *world.trust, *of_the_team(world))
+    assert "mallory.helpful" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    "other", [{"identity": "mallory@example.com"}, {"name": "q"}, {"issuer": "https://x.example"}]
+)
+def test_of_anybody_else_it_does_not_act(
+    run: Any, world: Any, signed_pack: tuple[Path, Path, Path], other: dict[str, str]
+) -> None:
+    pack, given, trace = signed_pack
+    result = run("policy", "explain", pack, "--input", given, *world.trust, *of_the_team(world, **other))
+    assert result.exit_code == 1
+    assert not trace.exists()
+
+
+def test_nor_where_a_file_of_it_was_changed_or_half_of_it_is_named(
+    run: Any, world: Any, with_rules: tuple[Path, Path], signed_pack: tuple[Path, Path, Path]
+) -> None:
+    policy, trace = with_rules
+    half = run("policy", "explain", policy.parent, "--input", "input.json", "--policy-name", "p")
+    assert (half.exit_code, "only half named" in half.stderr) == (2, True)
+    policy.write_text(policy.read_text() + "# more\n")
+    changed = run("policy", "explain", policy.parent, "--input", "input.json", *world.trust, *of_the_team(world))
+    assert changed.exit_code == 1
+    assert not trace.exists()
+
+
+def test_a_policy_inside_the_adapter_does_not_run_before_it_is_refused(
+    run: Any, world: Any, with_rules: tuple[Path, Path]
+) -> None:
+    policy, trace = with_rules
+    for file in policy.parent.iterdir():
+        (world.adapter / file.name).write_bytes(file.read_bytes())
+    place = ("--environment", "production", "--run-rules")
+    result = run("policy", "explain", world.adapter / "policy.toml", world.adapter, *world.trust, *place)
+    assert result.exit_code == 1
+    assert "the policy lies inside the adapter" in result.stderr
+    assert not trace.exists()
+
+
 @pytest.mark.parametrize("command", ["test", "diff", "explain"])
 def test_help_says_what_deciding_does(run: Any, command: str) -> None:
     text = " ".join(run("policy", command, "--help").stdout.split())

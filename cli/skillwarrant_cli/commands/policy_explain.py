@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +16,7 @@ from skillwarrant_cli.adapter_choice import AdapterChoice, PlaceChoice, adapter_
 from skillwarrant_cli.company_choice import CompanyChoice, company_options
 from skillwarrant_cli.one_policy import one_policy
 from skillwarrant_cli.options import FILE, PATH, TrustChoice, json_option, trust_options
+from skillwarrant_cli.policy_choice import PolicySigner, signer_options
 from skillwarrant_cli.reach_choice import ReachChoice, reach_options
 from skillwarrant_format.errors import Unavailable, UsageError
 from skillwarrant_format.fields import format_time
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from skillwarrant_verify.document.policy_reach import Reach
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.review.past import PastDecision
+    from skillwarrant_verify.trust import TrustRoot
 
 __all__ = ["CODES", "FIELDS", "command"]
 
@@ -72,6 +74,7 @@ class _Told:
 @place_options
 @company_options
 @trust_options
+@signer_options
 @reach_options
 @json_option
 def command(
@@ -87,6 +90,7 @@ def command(
     place: PlaceChoice,
     company: CompanyChoice,
     trust: TrustChoice,
+    signer: PolicySigner,
     reach: ReachChoice,
     as_json: bool,
 ) -> None:
@@ -97,23 +101,31 @@ def command(
     and found, the line of the policy that asks, and what to do. Nothing is loaded, whatever the answer. An ADAPTER
     has its model to itself, unless --beside and --alteration suppose what a gate would find there.
 
-    A policy with Python rules of its own, or with an OPA server, decides only with --run-rules or --contact-opa.
+    A policy with Python rules of its own, or with an OPA server, decides only with --run-rules or --contact-opa, or
+    where it is the signed policy of who is named: POLICY may then be a pack.
 
     Exit 0: allowed. 1: denied. 3: an input is missing, or the policy was not allowed to decide.
     """
+    from skillwarrant_verify.signed_policy.policy_place import refuse_inside
+
     if (log is None) != (activation is None) or (operator_key is not None and log is None):
         raise UsageError("half a decision is named", expected="--log LOG and --activation ID")
     if sum(source is not None for source in (adapter, document, log)) > 1:
         raise UsageError("several inputs are given", expected="ADAPTER, --input or --log")
     if adapter is None and (company or place.context() is not None):
         raise UsageError("a place or company is given, and no adapter for it", expected="POLICY ADAPTER")
-    if adapter is None and document is None and log is None:
-        _ask(one_policy(policy, _read_only()), as_json=as_json)
+    for directory in () if adapter is None else (adapter, *company.beside):
+        refuse_inside(policy, directory)
+    root = cache(trust.load)
+    asks_only = adapter is None and document is None and log is None
+    reached = _read_only() if asks_only else reach.reach()
+    found = signer.load(policy, root(), take=False) if signer else one_policy(policy, reached)
+    if asks_only:
+        _ask(found, as_json=as_json)
         return
-    found = one_policy(policy, reach.reach())
     if adapter is not None:
-        on_disk = _OnDisk(adapter=adapter, about=about, place=place, company=company, trust=trust)
-        decided = [_Told(decision=on_disk.decide(found, policy))]
+        on_disk = _OnDisk(adapter=adapter, about=about, place=place, company=company, root=root)
+        decided = [_Told(decision=on_disk.decide(found))]
     elif document is not None:
         decided = [_Told(decision=_supposed(found, document))]
     else:
@@ -136,15 +148,12 @@ class _OnDisk:
     about: AdapterChoice
     place: PlaceChoice
     company: CompanyChoice
-    trust: TrustChoice
+    root: Callable[[], TrustRoot]
 
-    def decide(self, policy: Policy, path: Path) -> Decision:
-        """What would be decided of it, by the policy at a path."""
+    def decide(self, policy: Policy) -> Decision:
+        """What would be decided of it."""
         from skillwarrant_verify.deciding.decide import decide
-        from skillwarrant_verify.signed_policy.policy_place import refuse_inside
 
-        for directory in (self.adapter, *self.company.beside):
-            refuse_inside(path, directory)
         self.about.check()
         self.company.check()
         if (context := self.place.context()) is None:
@@ -152,10 +161,9 @@ class _OnDisk:
         return decide(policy, self._given().facts(context, policy))
 
     def _given(self) -> Given:
-        root = cache(self.trust.load)
         return replace(
-            self.about.gather(self.adapter, root),
-            companions=self.company.companions(root()),
+            self.about.gather(self.adapter, self.root),
+            companions=self.company.companions(self.root()),
             alterations=self.company.alterations,
             weight=self.company.weight,
         )
