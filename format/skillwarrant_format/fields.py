@@ -124,7 +124,11 @@ class Fields:
 
     def time(self, key: str) -> datetime:
         """A required RFC 3339 UTC time."""
-        return parse_time(self.text(key), self.at(key))
+        text = self.text(key)
+        try:
+            return parse_time(text)
+        except FormatError:
+            return parse_time(text, self.at(key))  # says where it is
 
     def digest(self, key: str) -> Digest:
         """A required in-toto DigestSet of exactly one sha256."""
@@ -198,7 +202,7 @@ class Fields:
 
     def listed(self, key: str, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
         """An optional list of strings: nothing where it is absent. An empty one, which says "none", is refused."""
-        return self.maybe(key, lambda key: self.texts(key, least=1, pattern=pattern)) or ()
+        return self.texts(key, least=1, pattern=pattern) if key in self else ()
 
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """`read(key)` where the field is there, else None. A null is not "not there": it is refused."""
