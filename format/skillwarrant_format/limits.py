@@ -19,6 +19,7 @@ MAX_BUNDLE_BYTES: Final = 16 * MIB  # a Sigstore bundle: about 60,000 subjects
 MAX_STATEMENT_BYTES: Final = 8 * MIB  # the payload inside it
 MAX_CONFIG_BYTES: Final = 1 * MIB  # adapter_config.json and other small JSON of an adapter
 MAX_POLICY_BYTES: Final = 1 * MIB  # a policy or skill.toml
+MAX_TOML_KEYS: Final = 50_000  # names and lists in one, each part of a dotted name: about 1 KiB of memory each
 MAX_TRUST_BYTES: Final = 8 * MIB  # trusted_root.json, signing_config.json
 MAX_SAFETENSORS_HEADER: Final = 16 * MIB  # about 130,000 tensors in one file; the format itself allows 100 MB
 MAX_TENSORS: Final = 1_000_000  # in one file

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, Final
 
 from skillwarrant_format import limits
 from skillwarrant_format.errors import FormatError
@@ -18,6 +19,18 @@ from skillwarrant_format.fields import Fields
 from skillwarrant_format.strict_json import JsonObject, JsonValue, loads_object
 
 __all__ = ["only", "parse_toml"]
+
+# Strings and comments as a whole, so that what is in them is passed over; and what nests and names. A string that
+# has no end goes on to where the reader gives up at the latest. Nothing here goes back, so that it is linear.
+_TOKEN: Final = re.compile(
+    r'''"""(?:[^"\\]++|\\[\s\S]|"(?!""))*+(?:"{3,5})?'''
+    r"""|'''(?:[^']++|'(?!''))*+(?:'{3,5})?"""
+    r"""|"(?:[^"\\\n]++|\\.)*+"?"""
+    r"""|'[^'\n]*+'?"""
+    r"""|\#[^\n]*+|[.=,\n\[\]{}]"""
+)
+_ENDS: Final = frozenset("=,\n[]{}")
+_STEP: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def parse_toml(data: bytes, *, what: str) -> JsonObject:
@@ -28,12 +41,15 @@ def parse_toml(data: bytes, *, what: str) -> JsonObject:
         what: the document's name in messages.
 
     Raises:
-        FormatError: not TOML (with line and column), a local or non-UTC time, or a value that strict JSON refuses.
+        FormatError: not TOML (with line and column), nested deeper than `limits.MAX_JSON_DEPTH` or with more names
+            than `limits.MAX_TOML_KEYS`, a local or non-UTC time, or a value that strict JSON refuses.
     """
     if len(data) > limits.MAX_POLICY_BYTES:
         raise FormatError(f"{what} is too large", expected=f"at most {limits.MAX_POLICY_BYTES} bytes")
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        _check_size(text, what)
+        document = tomllib.loads(text)
         plain = {key: _plain(value, f"{what}: {key}") for key, value in document.items()}
         encoded = json.dumps(plain).encode()
     except UnicodeDecodeError as error:
@@ -63,6 +79,26 @@ def only(fields: Fields, *known: str) -> None:
                 found=key,
                 fix=f"Did you mean {near[0]!r}?" if near else None,
             )
+
+
+def _check_size(text: str, what: str) -> None:
+    """Refuse what would cost Python's reader far more than its length.
+
+    For a key of n parts it takes n * n steps and words: 20 KB are gigabytes. What nests more deeply than JSON may
+    would be refused after it is read, too.
+    """
+    depth = dots = names = 0
+    for piece in map(re.Match[str].group, _TOKEN.finditer(text)):
+        depth = max(0, depth + _STEP.get(piece, 0))
+        if piece == ".":
+            dots += 1
+        elif piece in _ENDS:  # of a key, a header or a value
+            names += (dots if piece in {"=", "]"} else 0) + (piece in {"=", "["})
+            dots = 0
+        if depth > limits.MAX_JSON_DEPTH or dots > limits.MAX_JSON_DEPTH:
+            raise FormatError(f"{what} is nested too deeply", expected=f"at most {limits.MAX_JSON_DEPTH} levels")
+        if names > limits.MAX_TOML_KEYS:
+            raise FormatError(f"{what} has too many keys and lists", expected=f"at most {limits.MAX_TOML_KEYS}")
 
 
 def _plain(value: Any, where: str) -> JsonValue:
