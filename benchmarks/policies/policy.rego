@@ -101,7 +101,7 @@ deny contains "floor" if {
 	semver.compare(skill.version, floor.least) < 0
 }
 
-deny contains "revoked" if concat("", ["sha256:", input.warrant.bundle.sha256]) in config.revocations.manifests
+deny contains "revoked" if concat("", ["sha256:", input.warrant.statement.sha256]) in config.revocations.manifests
 
 deny contains "revoked skill" if {
 	some revoked in config.revocations.skills

@@ -124,6 +124,8 @@ class SkillSeen:
 
     Args:
         adapter: the name on the model of the adapter that has the skill, or would have.
+        manifest: SHA-256 of the bundle's bytes.
+        statement: SHA-256 of the signed statement's bytes: what a policy's revocations name.
         base: the base model that the manifest authorises and that was measured; None where it is neither.
     """
 
@@ -131,6 +133,7 @@ class SkillSeen:
     name: str
     version: str
     manifest: Digest
+    statement: Digest
     identity: str
     issuer: str
     log: LogPlace
@@ -144,6 +147,7 @@ class SkillSeen:
             name=fields.text("name", limit=limits.MAX_SKILL_NAME_CHARS, pattern=SKILL_NAME),
             version=fields.text("version", limit=limits.MAX_VERSION_CHARS, pattern=SEMVER),
             manifest=fields.digest("manifest"),
+            statement=fields.digest("statement"),
             identity=signer.text("identity", limit=limits.MAX_URI_CHARS),
             issuer=signer.text("issuer", limit=limits.MAX_URI_CHARS),
             log=LogPlace.parse(fields.object("log")),
@@ -156,6 +160,7 @@ class SkillSeen:
             name=self.name,
             version=self.version,
             manifest={"sha256": self.manifest.hex},
+            statement={"sha256": self.statement.hex},
             signer={"identity": self.identity, "issuer": self.issuer},
             log=self.log.to_json(),
             base=None if self.base is None else self.base.to_json(),

@@ -124,7 +124,7 @@ def rare() -> Iterator[Any]:
         [("context.region", "us-east-1")],
         [("manifest.deployment.regions", ["us-east-1"])],
         [("manifest.skill.name", "acme/billing-bot")],
-        [("warrant.bundle.sha256", "0" * 62 + "ff")],
+        [("warrant.statement.sha256", "0" * 62 + "ff")],
         [("manifest.trainingData", None)],
         [("now", "2026-12-31T00:00:00Z")],
         [("now", "2027-07-01T00:00:00Z")],

@@ -38,6 +38,8 @@ def test_a_model_that_nobody_touched_is_what_the_gate_left(world: World, log: Pa
         ("adapters.known", None),
         ("adapter.unchanged", "b"),
         ("adapter.unchanged", "k"),
+        ("adapter.not-revoked", "b"),
+        ("adapter.not-revoked", "k"),
     ]
     found.require()
     assert phases(log) == ["intent", "activated"]
@@ -101,7 +103,7 @@ def patch(model: Any, _: dict[str, Path]) -> None:
         (load_state, [("adapter.unchanged", "b")], LoadMismatch),
         (reload, [("adapter.unchanged", "k")], LoadMismatch),
         (delete, [("adapter.unchanged", "k")], LoadMismatch),
-        (add_foreign, [("adapters.known", None)], LoadMismatch),
+        (add_foreign, [("adapters.known", None), ("adapter.not-revoked", "foreign")], LoadMismatch),
         (hook, [("base.unaltered", None)], LoadMismatch),
         (patch, [("base.unaltered", None)], LoadMismatch),
     ],
@@ -119,7 +121,7 @@ def test_whatever_was_done_beside_the_gate_is_found_and_named(
     change(loaded, adapters)
     found = world.gate(log, 'measure = "once-verified"').check(loaded)  # in full all the same
     assert [(check.code, check.adapter) for check in found.findings] == findings
-    assert {check.outcome for check in found.findings} == {"not-proved"}
+    assert {check.outcome for check in found.findings if check.code != "adapter.not-revoked"} == {"not-proved"}
     with pytest.raises(error, match="not what the gate left"):
         found.require()
 
@@ -132,7 +134,9 @@ def test_a_model_that_no_gate_knows_could_not_be_checked(
     with pytest.raises(Unavailable, match="could not be checked"):
         found.require()
     foreign = PeftModel.from_pretrained(llama(), adapters["k"])
-    assert [check.code for check in world.gate(log).check(foreign).findings] == ["base.unchanged", "adapters.known"]
+    told = world.gate(log).check(foreign).findings
+    assert [check.code for check in told] == ["base.unchanged", "adapters.known", "adapter.not-revoked"]
+    assert (told[-1].outcome, told[-1].message[:11]) == ("not-checked", "nobody know")
     with pytest.raises(LoadMismatch):
         world.gate(log).check(foreign).require()
 

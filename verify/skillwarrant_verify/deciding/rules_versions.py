@@ -13,10 +13,11 @@ from skillwarrant_format.semver import SemVer
 from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.deciding.facts import Facts
 from skillwarrant_verify.deciding.requirement import no, proves, unknown, yes
+from skillwarrant_verify.deciding.warrant import Warrant
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.proof.certificate import Signer
 
-__all__ = ["revoked"]  # importing this module registers its rules too
+__all__ = ["revoked", "revoked_release"]  # importing this module registers its rules too
 
 _PATH: Final = "manifest.skill.version"
 
@@ -24,7 +25,7 @@ _PATH: Final = "manifest.skill.version"
 @proves("manifest.not-revoked")
 def _not_revoked(policy: Policy, facts: Facts) -> Finding:
     code, path = "manifest.not-revoked", "warrant.statement"
-    found = _revoked(policy, facts)
+    found = revoked_release(policy, facts.warrant)
     if found is not None:
         path, what = found
         return no(
@@ -38,15 +39,15 @@ def _not_revoked(policy: Policy, facts: Facts) -> Finding:
     return yes(code, "the policy's revocations do not name it", path)
 
 
-def _revoked(policy: Policy, facts: Facts) -> tuple[str, str] | None:
-    """Path and name of the first reason."""
-    skill, listed = facts.manifest.skill, policy.revocations
+def revoked_release(policy: Policy, warrant: Warrant) -> tuple[str, str] | None:
+    """Whether a policy revokes a release: the input's path that says so and what is revoked; None: it does not."""
+    skill, listed = warrant.manifest.skill, policy.revocations
     for one in listed.skills:
         if one.covers(skill.name, skill.version):
             return _PATH, f"{skill.name} {skill.version} ({one.name} {one.versions or 'in every version'})"
     if not (listed.manifests or listed.signers):
         return None
-    found = revoked(policy, facts.warrant.statement_digest, facts.signer, facts.signed_at)
+    found = revoked(policy, warrant.statement_digest, warrant.signer, warrant.signed_at)
     return None if found is None else (f"warrant.{found[0]}", found[1])
 
 

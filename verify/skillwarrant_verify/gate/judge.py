@@ -4,7 +4,7 @@
 
 Every member of a stack is decided in the company of all the others and of what is on the model, so that a set which
 is allowed in pairs only is not allowed. Whoever is on the model already can be judged again, for what is to become
-of them.
+of them; and whether one of them is revoked by now is asked whenever another joins.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from skillwarrant_verify.gate.charter import Charter
 from skillwarrant_verify.gate.companions import Register, Resident, Skill, prompted
 from skillwarrant_verify.gate.observe import Attempt, Candidate
 from skillwarrant_verify.gate.version_history import history
+from skillwarrant_verify.gate.withdrawn import refuse_withdrawn
 from skillwarrant_verify.loader.peft_adapter import adapter_names, base_of
 from skillwarrant_verify.proof import signature
 from skillwarrant_verify.proof.attestations import verify_evidence
@@ -85,6 +86,7 @@ def judge_newcomers(charter: Charter, attempt: Attempt, model: Any, items: Seque
     _check_bases(attempt.candidates, company)
     _decide(charter, attempt, company, before.fingerprint)
     allowed = _required(attempt.candidates)
+    refuse_withdrawn(charter, register, present)
     newcomers = tuple(
         Newcomer(adapter_name=one.adapter_name, allowed=yes, skill=_skill(one), snapshot=snapshot)
         for one, yes, snapshot in zip(attempt.candidates, allowed, snapshots, strict=True)
@@ -105,6 +107,7 @@ def judge_residents(charter: Charter, attempt: Attempt, model: Any, residents: S
     judged_on = residents[0].base if len(residents) == 1 and _is_after(residents[0], before) else before.fingerprint
     _decide(charter, attempt, register.companions(present, besides=names), judged_on)
     _required(attempt.candidates)
+    refuse_withdrawn(charter, register, present, besides=names)
     return Judged(newcomers=(), before=before, register=register, names=present)
 
 

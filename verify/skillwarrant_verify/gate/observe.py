@@ -87,6 +87,7 @@ class Candidate:
                 name=self.verified.manifest.skill.name,
                 version=self.verified.manifest.skill.version,
                 manifest=self.verified.bundle,
+                statement=self.verified.statement_digest,
                 identity=self.verified.signer.identity,
                 issuer=self.verified.signer.issuer,
                 log=self.verified.log,

@@ -1,4 +1,4 @@
-"""Looking at a live model again: is everything on it still what a gate put there?
+"""Looking at a live model again: is everything on it still what a gate put there, and not revoked since?
 
 All of it is measured in full, whatever the policy measures on other days: this is how writes that no gate saw show.
 """
@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from skillwarrant_format.errors import LoadMismatch, Unavailable, WrongBase, shown
+from skillwarrant_format.errors import LoadMismatch, PolicyDenied, Unavailable, WrongBase, shown
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.observation import Check
 from skillwarrant_verify import base
 from skillwarrant_verify.context import Context
+from skillwarrant_verify.gate import withdrawn
 from skillwarrant_verify.gate.charter import Charter
 from skillwarrant_verify.gate.companions import Register
 from skillwarrant_verify.loader.peft_adapter import adapter_names
@@ -29,7 +30,7 @@ class CheckReport:
         base: what the base model measures.
         adapters: on the model, sorted.
         checks: everything that was looked at: `base.unchanged`, `base.unaltered`, `adapters.known`, and for each
-            adapter that a gate put there `adapter.unchanged`.
+            adapter that a gate put there `adapter.unchanged` and `adapter.not-revoked`.
     """
 
     base: Fingerprint
@@ -38,7 +39,7 @@ class CheckReport:
 
     @property
     def findings(self) -> tuple[Check, ...]:
-        """What is not as a gate left it, or could not be told."""
+        """What is not as a gate left it, is revoked by now, or could not be told."""
         return tuple(check for check in self.checks if check.outcome != "proved")
 
     def require(self) -> None:
@@ -47,12 +48,17 @@ class CheckReport:
         Raises:
             WrongBase: the base model is not what it was.
             LoadMismatch: anything else on it is not.
+            PolicyDenied: the policy revokes something on it, and does not only warn of that.
             Unavailable: no gate of this process knows the model.
         """
-        codes = {finding.code for finding in self.findings if finding.outcome == "not-proved"}
-        found = "; ".join(finding.message for finding in self.findings)
+        held = [finding for finding in self.findings if not finding.tolerated]
+        codes = {finding.code for finding in held if finding.outcome == "not-proved"}
+        found = "; ".join(finding.message for finding in held)
         if "base.unchanged" in codes:
             raise WrongBase("the model is not what the gate left", found=found)
+        if codes == {withdrawn.CODE}:
+            revoked = tuple(f"{one.code}: {one.message}" for one in held if one.code in codes)
+            raise PolicyDenied("the policy revokes what is on the model", reasons=revoked, fix="Deactivate it.")
         if codes:
             raise LoadMismatch("the model is not what the gate left", found=found)
         if found:
@@ -68,7 +74,10 @@ def check(charter: Charter, model: Any, context: Context | None) -> CheckReport:
         report = CheckReport(
             base=measured.fingerprint,
             adapters=tuple(sorted(names)),
-            checks=tuple(_checks(register, measured, model, names)),
+            checks=(
+                *_checks(register, measured, model, names),
+                *withdrawn.withdrawn_checks(charter, register, names),
+            ),
         )
         if context is not None:
             _record(charter, context, register, report)
