@@ -175,7 +175,7 @@ class TestPublishers:
     def test_evidence_by_too_few_who_can_ever_sign(self, tmp_path: Path) -> None:
         asked = '\n[[evidence]]\npredicate_type = "certification"\nsigners = [%s]\n'
         lab = '{ issuer = "https://sso.lab.example", identity = "lab@lab.example" }'
-        nobody = f'{{ issuer = "{GITHUB}", identity = "lab@lab.example" }}'
+        nobody = f'{{ issuer = "{GITHUB}", identity = "audit@lab.example" }}'
         assert set(codes(tmp_path, HEAD + publisher() + asked % nobody)) == {"evidence.never", "identity.never"}
         assert codes(tmp_path, HEAD + publisher() + asked % f"{lab}, {nobody}") == ["identity.never"]
         both = asked % f"{lab}, {nobody}" + "distinct = 2\n"
