@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import pytest
 
 from modules import codes, files, judged
 from skillwarrant_format.errors import FormatError, Unavailable, UsageError
+from skillwarrant_verify.rego.http_post import MAX_ANSWER_BYTES, _Call
 from skillwarrant_verify.rego.modules import RegoAnswer, RegoModules
-from skillwarrant_verify.rego.opa_http import MAX_ANSWER_BYTES, OpaServer
+from skillwarrant_verify.rego.opa_http import OpaServer
 
 PATH = "/v1/data/skillwarrant/decision"
 
@@ -90,7 +93,7 @@ def test_messages_become_findings_as_in_process(opa: Opa) -> None:
         "warn": ["hm"],
         "allow": False,
     }
-    opa.answer = says({"result": result, "decision_id": "4ca636c1", "metrics": {"x": 1}, "warning": {"code": "y"}})
+    opa.answer = says({"result": result, "decision_id": "4ca636c1", "metrics": {"x": 1}})
     found = opa.evaluate()
     assert [finding.code for finding in found.denials] == ["rego.deny", "acme.7", "rego.violation_x", "rego.allow"]
     assert [finding.message for finding in found.warnings] == ["hm"]
@@ -103,6 +106,28 @@ def test_messages_become_findings_as_in_process(opa: Opa) -> None:
 def test_a_decision_without_messages_denies_nothing(opa: Opa, result: Any) -> None:
     opa.answer = says({"result": result})
     assert opa.evaluate().denials == ()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"warning": {"code": "api_usage_warning", "message": "'input' key missing from the request"}},
+        {"code": "internal_error", "errors": [{"code": "eval_conflict_error"}]},
+        {"errors": []},
+        {"code": ""},
+        {"Result": {"deny": ["no"]}},
+        {"deny": ["no"]},
+    ],
+    ids=",".join,
+)
+def test_a_result_that_the_server_itself_doubts_denies(opa: Opa, beside: dict[str, Any]) -> None:
+    for result in ({"result": {"deny": [], "warn": ["hm"]}}, {}):
+        opa.answer = says({**result, **beside, "decision_id": "abc"})
+        found = opa.evaluate()
+        assert codes(found) == ["rego.malformed"]
+        assert min(beside) in found.denials[0].message
+        assert found.denials[0].details == beside
+        assert found.decision_id == "abc"
 
 
 def test_an_undefined_rule_denies(opa: Opa) -> None:
@@ -279,6 +304,41 @@ def test_a_server_that_dawdles_is_given_up(opa: Opa, answer: Callable[[BaseHTTPR
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize("answer", [drip, drip_headers, silent])
+def test_a_server_that_was_given_up_keeps_no_thread_and_no_connection(
+    opa: Opa, answer: Callable[[BaseHTTPRequestHandler], None]
+) -> None:
+    """Before, each decision left both behind for as long as the server went on."""
+    ended = threading.Semaphore(0)
+
+    def write(request: BaseHTTPRequestHandler) -> None:
+        if answer is silent:
+            assert request.rfile.read(1) == b""
+        else:
+            with suppress(OSError):
+                answer(request)
+        ended.release()
+
+    opa.answer = write
+    before = set(threading.enumerate())
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            opa.evaluate(total=0.2)
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "skillwarrant-wait":
+            thread.join(2)
+            assert not thread.is_alive()
+    assert all(ended.acquire(timeout=5) for _ in range(3))
+
+
+def test_a_connection_that_is_made_too_late_is_shut_at_once() -> None:
+    call, (ours, theirs) = _Call("http://127.0.0.1"), socket.socketpair()
+    call.end()
+    call._connected(ours)
+    theirs.settimeout(5)
+    assert theirs.recv(1) == b""
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -351,6 +411,29 @@ def test_no_other_credential_is_sent(opa: Opa, monkeypatch: pytest.MonkeyPatch, 
 def test_a_url_that_would_not_be_asked_safely_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="URL cannot be used"):
         OpaServer(url)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (5, "x"),
+        (None,),
+        (b"https://opa.example",),
+        ("https://opa.example", 5),
+        ("https://opa.example", None),
+    ],
+)
+def test_what_is_no_text_is_misuse(given: tuple[Any, ...]) -> None:
+    with pytest.raises(UsageError, match=r"wrong type: expected a string, found (int|NoneType|bytes)\. Pass"):
+        OpaServer(*given)
+
+
+@pytest.mark.parametrize(
+    "option", [{"token": 5}, {"total": "5"}, {"total": 0}, {"total": -1}, {"total": float("nan")}]
+)
+def test_a_token_or_a_time_that_is_none_is_misuse(option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"the OPA server's (token|time)"):
+        OpaServer("https://opa.example", **option)
 
 
 @pytest.mark.parametrize("path", ["", "/", "a//b", "../x", "a/../b", "a?b", "a b", "a/b/", "a#b", "a%2fb", "a\n"])

@@ -10,27 +10,25 @@ https, or http on this very machine. Everything is bounded, no redirect is follo
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
-from skillwarrant_format.errors import FormatError, Unavailable, UsageError, shown
-from skillwarrant_format.limits import MIB
+from skillwarrant_format.errors import FormatError, UsageError, shown
 from skillwarrant_format.strict_json import JsonObject, JsonValue, kind_of, loads_object
-from skillwarrant_format.waiting import within
+from skillwarrant_verify.arguments import check_kind
 from skillwarrant_verify.proof.loopback import is_loopback
 from skillwarrant_verify.rego.answer import RegoAnswer, RegoFinding, answer, refusal
 from skillwarrant_verify.rego.document import encode
+from skillwarrant_verify.rego.http_post import MAX_ANSWER_BYTES, post, unreachable
 from skillwarrant_verify.rego.lint import RegoRule, is_entry
 
-if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
+__all__ = ["OpaServer", "SilentOpaServer"]
 
-__all__ = ["MAX_ANSWER_BYTES", "OpaServer", "SilentOpaServer"]
-
-MAX_ANSWER_BYTES: Final = 1 * MIB
-_QUIET: Final = 5.0  # seconds without a byte
+# What OPA says beside a result (REST API, Data API). Its `errors`, `code` and `warning` make a result doubtful.
+_BESIDE: Final = frozenset({"decision_id", "explanation", "metrics", "provenance", "result"})
 _PATH: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*")
 _MAX_ID: Final = 200  # characters of a decision id
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
@@ -46,12 +44,17 @@ class OpaServer:
         total: seconds for one decision, however the server dawdles.
 
     Raises:
-        UsageError: no https URL (or http on this machine), no such path, or no such token.
+        UsageError: no https URL (or http on this machine), no such path, token or time, or one of another type.
     """
 
     def __init__(
         self, url: str, path: str = "skillwarrant/decision", *, token: str | None = None, total: float = 10.0
     ) -> None:
+        for what, text in (("url", url), ("path", path), ("token", "" if token is None else token)):
+            check_kind(f"the OPA server's {what}", text, str, "a string")
+        check_kind("the OPA server's time", total, (int, float), "seconds")
+        if not 0 < total < math.inf:
+            raise UsageError("the OPA server's time cannot be used", expected="seconds above 0", found=str(total))
         if (why := _objection(url)) is not None:
             raise UsageError("the OPA server's URL cannot be used", expected="https://host[/prefix]", found=why)
         if not _PATH.fullmatch(path):
@@ -74,20 +77,21 @@ class OpaServer:
             Unavailable: the server cannot be reached in time, or does not answer as OPA does.
         """
         body = b'{"input":' + encode(document, "input") + b"}"
-        try:
-            data = within(self._total, lambda: _post(self.url, body, self._token))
-        except TimeoutError:
-            raise _unreachable(self.url, f"no answer within {self._total:g} s") from None
+        data = post(self.url, body, token=self._token, total=self._total)
         try:
             reply = loads_object(data, what=f"the answer of {self.url}", limit=MAX_ANSWER_BYTES)
         except FormatError as error:
-            raise _unreachable(self.url, str(error)) from None
+            unreachable(self.url, str(error))
         return self._read(reply)
 
     def _read(self, reply: JsonObject) -> RegoAnswer:
         whole = RegoRule(path="data." + self.path.replace("/", "."), where=())
         found = reply.get("decision_id")
         decision_id = shown(found, _MAX_ID) if isinstance(found, str) and found else None
+        if unknown := sorted(reply.keys() - _BESIDE):
+            message = f"{self.url} answered with {unknown[0]!r}; expected a result and nothing to say against it"
+            doubt = refusal(whole, "rego.malformed", message, {key: reply[key] for key in unknown})
+            return answer([whole], [], [doubt], decision_id=decision_id)
         if "result" not in reply:
             undefined = refusal(whole, "rego.undefined", f"{whole.path} is undefined on {self.url}")
             return answer([whole], [], [undefined], decision_id=decision_id)
@@ -102,7 +106,7 @@ class SilentOpaServer(OpaServer):
 
     def evaluate(self, document: JsonObject) -> RegoAnswer:  # noqa: ARG002  # it goes nowhere
         """Raises Unavailable."""
-        raise _unreachable(self.url, "this policy was only read")
+        unreachable(self.url, "this policy was only read")
 
 
 def _objections(whole: RegoRule, result: JsonValue) -> Iterator[RegoFinding]:
@@ -135,55 +139,3 @@ def _objection(url: str) -> str | None:
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
         return None
     return url
-
-
-def _post(url: str, body: bytes, token: str | None) -> bytes:
-    import requests
-
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": "application/json"}
-    try:
-        with requests.Session() as session:
-            session.trust_env = not is_loopback(urlsplit(url).hostname)  # no proxy on the way to this machine
-            with session.post(
-                url,
-                data=body,
-                headers=headers,
-                auth=_bearer(token),
-                stream=True,
-                allow_redirects=False,
-                timeout=_QUIET,
-            ) as reply:
-                data = _bounded(url, reply)
-    except (requests.RequestException, OSError, ValueError) as error:
-        raise _unreachable(url, str(error) or type(error).__name__) from None
-    if reply.status_code != 200:
-        raise _unreachable(url, f"HTTP status {reply.status_code}: {shown(data.decode(errors='replace'), 200)}")
-    return data
-
-
-def _bounded(url: str, reply: Response) -> bytes:
-    found = b""
-    for part in reply.iter_content(8192):
-        found += part
-        if len(found) > MAX_ANSWER_BYTES:
-            raise _unreachable(url, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-    return found
-
-
-def _bearer(token: str | None) -> Callable[[PreparedRequest], PreparedRequest]:
-    """Always given, so that requests looks for no other credential of this host in the user's .netrc."""
-
-    def sign(request: PreparedRequest) -> PreparedRequest:
-        if token is not None:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-    return sign
-
-
-def _unreachable(url: str, reason: str) -> Unavailable:
-    return Unavailable(
-        f"{url} could not be asked for its decision",
-        found=reason,
-        fix="Check the URL, the token and the server; nothing is loaded without its answer.",
-    )
