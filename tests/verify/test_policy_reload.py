@@ -90,8 +90,8 @@ def test_a_new_revision_is_taken_without_being_asked_to(team: Team, reloading: R
 
 
 def test_nothing_is_read_while_no_file_changes(reloading: ReloadingPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = reloading.current()  # the first took its revision, and so wrote into what is looked at
     monkeypatch.setattr(SignedPolicy, "load", None)
-    policy = reloading.current()
     assert all(reloading.current() is policy for _ in range(100))
 
 
@@ -135,18 +135,6 @@ def test_the_first_policy_must_be_good(team: Team, clock: Clock) -> None:
         source(team, clock)
     with pytest.raises(UsageError, match="interval"):
         source(team, clock, every=-1)
-
-
-def test_a_policy_that_nobody_signs_can_be_reloaded_too(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_bytes(document(revision=3))
-    policies = ReloadingPolicy(path, every=0)
-    path.write_bytes(document(revision=2, more=LAX))  # of such a one nothing is demanded
-    assert policies.current().revision == 2
-    path.write_bytes(b"nonsense")
-    assert policies.current().revision == 2
-    assert "nonsense" not in (policies.current().notice or "")
-    assert "stays in force" in (policies.current().notice or "")
 
 
 # A bad one
@@ -292,6 +280,36 @@ def test_a_very_long_reason_still_fits_into_an_observation(team: Team, reloading
     kept = reloading.current()
     assert len(kept.notice or "") <= 1001
     assert kept.used().to_json()
+
+
+def test_a_revision_that_another_process_took_is_noticed_where_an_older_one_stays(
+    team: Team, reloading: ReloadingPolicy, tmp_path: Path
+) -> None:
+    """Somebody holds the files of this process back, and those of another on the same host not."""
+    assert reloading.current().notice is None
+    other = Team(tmp_path / "elsewhere", team.insider)
+    other.revision(9)
+    assert other.load().revision == 9
+    kept = reloading.current()
+    assert kept.revision == 7
+    assert "the policy 'acme-production' has gone back: expected revision 9" in (kept.notice or "")
+    assert isinstance(reloading.reload().error, PolicyRefused)
+    team.revision(9)
+    assert (reloading.current().revision, reloading.current().notice) == (9, None)
+
+
+def test_a_memory_that_is_lost_while_it_is_in_use_is_begun_anew(team: Team, reloading: ReloadingPolicy) -> None:
+    reloading.current()
+    team.seen.path.unlink()
+    assert (reloading.current().revision, reloading.current().notice) == (7, None)
+    assert team.seen.path.exists()
+
+
+def test_a_memory_that_is_damaged_while_it_is_in_use_is_told(team: Team, reloading: ReloadingPolicy) -> None:
+    reloading.current()
+    team.seen.path.write_bytes(b"{}\n")
+    assert reloading.current().revision == 7
+    assert "is damaged" in (reloading.current().notice or "")
 
 
 # Threads

@@ -1,8 +1,8 @@
 """Where a gate gets its policy from at the beginning of each operation: a fixed one, or one that is reloaded.
 
-`ReloadingPolicy` looks at the policy's files now and then. A new one takes the old one's place as a whole, between
-two operations, and only if it could be used by itself; otherwise the old one stays in force and says so, in every
-observation for as long as it lasts. It knows nothing of gates and models.
+`ReloadingPolicy` looks at the policy's files now and then, and at what this host has seen. A new policy takes the
+old one's place as a whole, between two operations, and only if it could be used by itself; otherwise the old one
+stays in force and says so, in every observation for as long as it lasts. It knows nothing of gates and models.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from skillwarrant_verify.arguments import check_kind, path_of
 from skillwarrant_verify.gate.defaults import default_log_directory, telling_time, utc_now
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
+from skillwarrant_verify.signed_policy.quiet_file import QUIET_SECONDS, QuietFile
 from skillwarrant_verify.signed_policy.revisions import RevisionStore
 from skillwarrant_verify.trust import TrustRoot
 
@@ -79,7 +80,8 @@ class ReloadingPolicy:
 
     Args:
         demand: which signed policy; or the path of a policy document that nobody signs, of which nothing is
-            demanded but that it can be read.
+            demanded but that it can be read. A change of such a one is taken when it has been the same for 2 s, or
+            is a minute old: see `QuietFile`.
         trust_root: whose signatures count; the public Sigstore instance's root, as shipped, by default.
         seen: the revisions that this host has seen; beside the default activation log, where none is given.
         clock: the host's time, UTC.
@@ -107,14 +109,21 @@ class ReloadingPolicy:
         clock = telling_time(clock)
         self._every = every
         self._lock = threading.Lock()
+        self._quiet: QuietFile | None = None
         if isinstance(demand, SignedPolicy):
-            self._path, self._load = path_of("the policy", demand.path), _loader(demand, trust_root, seen, clock)
+            self._path = path_of("the policy", demand.path)
+            store = seen or RevisionStore(default_log_directory())
+            self._watched: tuple[Path, ...] = (self._path, store.path)  # another process may take a revision there
+            self._load = _loader(demand, trust_root or trust.public_good(), store, clock)
         else:
             self._path = path_of("the policy", demand)
-            self._load = lambda: Policy.load(self._path)
-        self._stamp = _stamp(self._path)
+            self._watched = (self._path,)
+            self._quiet = QuietFile(self._path)
+            self._load = self._quiet.load
+        self._stamp = self._stamped()
         self._good = self._policy = self._load()  # the last that could be used; the same with what is said of it
         self._failed: float | None = None  # when what was refused is to be read again
+        self._told = False  # whether the log says so
         self._next = time.monotonic() + every
 
     def current(self) -> Policy:
@@ -127,12 +136,18 @@ class ReloadingPolicy:
         return self._policy
 
     def reload(self) -> Reload:
-        """Read the policy again now, whether or not its files seem changed."""
+        """Read the policy again now, whether or not its files seem changed.
+
+        One that nobody signs, and that changed a moment ago, is not taken now either: `kept`, with Unavailable.
+        """
         with self._lock:
-            return self._read(_stamp(self._path))
+            return self._read(self._stamped())
+
+    def _stamped(self) -> object:
+        return tuple(map(_stamp, self._watched))
 
     def _look(self) -> None:
-        now, stamp = time.monotonic(), _stamp(self._path)
+        now, stamp = time.monotonic(), self._stamped()
         self._next = now + self._every
         if stamp != self._stamp or (self._failed is not None and now >= self._failed):
             self._read(stamp)
@@ -150,7 +165,7 @@ class ReloadingPolicy:
             self._keep(told)
             return Reload(outcome="kept", policy=self._policy, error=told)
         self._good = self._policy = new
-        self._failed = None
+        self._failed, self._told = None, False
         if (new.digest, new.origin) == (before.digest, before.origin):
             return Reload(outcome="unchanged", policy=new)
         _logger.info("%s: revision %d of policy %s is in force", self._path, new.revision, new.name)
@@ -160,8 +175,12 @@ class ReloadingPolicy:
         good = self._good
         notice = f"revision {good.revision} stays in force, and what was to take its place does not: {error}"
         self._policy = replace(good, notice=shown(notice, _MAX_NOTICE))
-        if self._failed is None:
+        if self._quiet is not None and self._quiet.waits:  # so does every change, for a moment
+            self._failed = time.monotonic() + QUIET_SECONDS
+            return
+        if not self._told:
             _logger.warning("%s: policy %s: %s", self._path, good.name, shown(notice, _MAX_NOTICE))
+        self._told = True
         self._failed = time.monotonic() + RETRY_SECONDS
 
 
@@ -198,10 +217,8 @@ def check_policy(given: object) -> None:
 
 
 def _loader(
-    demand: SignedPolicy, trust_root: TrustRoot | None, seen: RevisionStore | None, clock: Callable[[], datetime]
+    demand: SignedPolicy, root: TrustRoot, store: RevisionStore, clock: Callable[[], datetime]
 ) -> Callable[[], Policy]:
-    root = trust_root or trust.public_good()
-    store = seen or RevisionStore(default_log_directory())
     return lambda: demand.load(trust_root=root, seen=store, now=clock())
 
 

@@ -88,6 +88,11 @@ class RevisionStore:
         self._path = self._directory / REVISIONS_NAME
         self._log = self._directory / LOG_NAME
 
+    @property
+    def path(self) -> Path:
+        """The file, which need not be there yet."""
+        return self._path
+
     def check(self, mark: Mark) -> None:
         """Whether a policy may be used, without taking it.
 
