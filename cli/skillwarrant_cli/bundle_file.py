@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from skillwarrant_format.bundle import BUNDLE_NAME, RawBundle
+from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.statement import PAYLOAD_TYPE, Statement
@@ -30,6 +31,11 @@ class ReadBundle:
     signer: Signer
     statement: Statement
     manifest: SkillManifest
+
+    @property
+    def statement_digest(self) -> Digest:
+        """SHA-256 of what is signed: what a policy's revocations name, however the bundle is written."""
+        return Digest.of(self.statement.raw)
 
     @classmethod
     def read(cls, path: Path) -> Self:

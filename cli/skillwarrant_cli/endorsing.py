@@ -87,7 +87,7 @@ class Release:
             output.note(self._announcement(credential, signing, doing))
         bundle = signing.sign(statement, credential)
         create(self.out, bundle)
-        return Endorsed(release=self, bundle=bundle, credential=credential)
+        return Endorsed(release=self, statement=statement, bundle=bundle, credential=credential)
 
     def _announcement(self, credential: Credential, signing: SigningChoice, doing: str) -> str:
         rows = (
@@ -104,8 +104,20 @@ class Endorsed:
     """A statement that is signed and written."""
 
     release: Release
+    statement: Statement
     bundle: bytes
     credential: Credential
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of the statement: what a policy's revocations name."""
+        from skillwarrant_format.digest import Digest
+
+        return Digest.of(self.statement.raw)
+
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """For people: where it is, and how it is called when it is taken back."""
+        return (("bundle", str(self.release.out)), ("statement", str(self.digest)))
 
     def fields(self) -> JsonObject:
         """For scripts."""
@@ -115,6 +127,7 @@ class Endorsed:
         return {
             "path": str(self.release.out),
             "bundle": str(Digest.of(self.bundle)),
+            "statementDigest": str(self.digest),
             "manifest": str(self.release.read.bundle.digest),
             "skill": {"name": skill.name, "version": skill.version},
             "signer": {"identity": self.credential.identity, "issuer": self.credential.issuer},

@@ -45,6 +45,7 @@ SKILL = SkillSeen(
     name="acme/support",
     version="1.0.0",
     manifest=DIGEST,
+    statement=DIGEST,
     identity="https://github.com/acme/skills/.github/workflows/release.yml@refs/tags/v1",
     issuer="https://token.actions.githubusercontent.com",
     log=LogPlace(origin="rekor", log_id=DIGEST.hex, index=7),

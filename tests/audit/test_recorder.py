@@ -335,6 +335,7 @@ def hostile(text: str, checks: int = 17) -> Observation:
                 name=("a" * 64 + "/" + "b" * 64)[:128],
                 version="1.0.0-" + "a" * 58,
                 manifest=SUBJECTS[0].digest,
+                statement=SUBJECTS[0].digest,
                 identity=text * 2048,
                 issuer=text * 2048,
                 log=LogPlace(

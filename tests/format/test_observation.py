@@ -56,6 +56,7 @@ FULL = Observation(
             name="acme/support",
             version="1.0.0",
             manifest=Digest.of(b"bundle"),
+            statement=Digest.of(b"statement"),
             identity="https://github.com/acme/skills/.github/workflows/release.yml@refs/heads/main",
             issuer="https://token.actions.githubusercontent.com",
             log=LogPlace(origin="rekor.example", log_id="0" * 64, index=7, integrated_time=NOW),

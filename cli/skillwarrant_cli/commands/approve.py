@@ -19,6 +19,7 @@ CODES: Final = ("approved",)
 FIELDS: Final = {
     "path": "the approval's bundle",
     "bundle": "`sha256:` of that file",
+    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
     "manifest": "`sha256:` of the manifest's bundle, which is what is approved",
     "skill": "`name` and `version`",
     "signer": "`identity` and `issuer` of who approves, as the certificate has them",
@@ -56,7 +57,7 @@ def _text(done: Endorsed) -> str:
         (
             f"{output.good('approved')}  {done.release.skill}",
             "",
-            output.facts((("approved by", done.credential.identity), ("bundle", str(path)))),
+            output.facts((("approved by", done.credential.identity), *done.rows())),
             "",
             "A gate takes it as evidence, and so does:",
             f"  skillwarrant verify … --evidence {shlex.quote(str(path))}",

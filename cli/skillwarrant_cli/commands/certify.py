@@ -26,6 +26,7 @@ CODES: Final = ("certified",)
 FIELDS: Final = {
     "path": "the certification's bundle",
     "bundle": "`sha256:` of that file",
+    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
     "manifest": "`sha256:` of the manifest's bundle, which is what is certified",
     "skill": "`name` and `version`",
     "signer": "`identity` and `issuer` of who certifies, as the certificate has them",
@@ -149,4 +150,4 @@ def _rows(done: Endorsed, certification: Certification) -> Iterator[tuple[str, s
         yield "report", str(certification.report)
     ends = certification.expires_at
     yield "until", "the policy's own limit" if ends is None else format_time(ends)
-    yield "bundle", str(done.release.out)
+    yield from done.rows()

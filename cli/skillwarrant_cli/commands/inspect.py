@@ -26,6 +26,7 @@ CODES: Final = ("not-verified",)
 FIELDS: Final = {
     "verified": "always false",
     "bundle": "`sha256:` of the bundle file",
+    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
     "signer": "`identity`, `issuer`, `kind`, `extensions`, `notBefore`, `notAfter`, as the certificate says",
     "log": "`origin`, `logId`, `index`, `kind`, `integratedTime`, as the bundle says",
     "files": "the signed files: `name` and `digest`",
@@ -77,6 +78,7 @@ def _rows(found: ReadBundle) -> Rows:
         "log entry",
         f"{entry.index} of {shown(entry.origin)} ({shown(entry.kind)} {shown(entry.version)}{logged})",
     )
+    yield "statement", str(found.statement_digest)
     yield "adapter", _adapter(manifest.adapter)
     for number, base in enumerate(manifest.base_models):
         yield ("" if number else "for base"), _base(base)
@@ -148,6 +150,7 @@ def _fields(found: ReadBundle) -> JsonObject:
     return {
         "verified": False,
         "bundle": str(found.bundle.digest),
+        "statementDigest": str(found.statement_digest),
         "signer": {
             "identity": signer.identity,
             "issuer": signer.issuer,

@@ -29,6 +29,7 @@ CODES: Final = ("signed", "not-signed")
 FIELDS: Final = {
     "path": "the bundle",
     "bundle": "`sha256:` of the bundle file",
+    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
     "skill": "`name` and `version`",
     "signer": "`identity` and `issuer`, as the certificate has them",
     "log": "`origin`, `logId` and `index` of the entry",
@@ -124,6 +125,7 @@ def _report(directory: Path, path: Path, bundle: bytes, trust_config: Path | Non
     fields: JsonObject = {
         "path": str(path),
         "bundle": str(read.bundle.digest),
+        "statementDigest": str(read.statement_digest),
         "skill": {"name": skill.name, "version": skill.version},
         "signer": {"identity": signer.identity, "issuer": signer.issuer},
         "log": {"origin": entry.origin, "logId": entry.log_id, "index": entry.index},
@@ -155,3 +157,4 @@ def _rows(read: ReadBundle, path: Path) -> Iterator[tuple[str, str]]:
         yield from (("", f"  cast to {cast.dtype}, {cast.kind}") for cast in base.casts)
     yield "log entry", f"{read.bundle.entry.index} of {read.bundle.entry.origin}"
     yield "bundle", str(path)
+    yield "statement", str(read.statement_digest)

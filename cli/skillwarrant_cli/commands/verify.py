@@ -28,6 +28,7 @@ CODES: Final = ("verified",)
 FIELDS: Final = {
     "skill": "`name` and `version`",
     "bundle": "`sha256:` of the bundle file",
+    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
     "signer": "`identity` and `issuer`, proven",
     "signedAt": "the earliest proven time of the signature",
     "log": "`origin`, `logId`, `index`, `integratedTime` of the entry",
@@ -115,6 +116,7 @@ def _rows(given: Given, judgement: Judgement) -> Iterator[tuple[str, str]]:
     yield "issuer", verified.signer.issuer
     yield "signed at", format_time(verified.signed_at)
     yield "log entry", f"{verified.log.index} of {verified.log.origin}"
+    yield "statement", str(verified.statement_digest)
     yield "files", f"{len(verified.statement.subjects)}, all as signed"
     if given.base is not None and (base := _base(given)):
         yield "base", f"{base} ({given.base.digest.short}…)"
@@ -143,6 +145,7 @@ def _fields(given: Given, judgement: Judgement) -> JsonObject:
     return {
         "skill": {"name": verified.manifest.skill.name, "version": verified.manifest.skill.version},
         "bundle": str(verified.bundle),
+        "statementDigest": str(verified.statement_digest),
         "signer": {"identity": verified.signer.identity, "issuer": verified.signer.issuer},
         "signedAt": format_time(verified.signed_at),
         "log": verified.log.to_json(),
