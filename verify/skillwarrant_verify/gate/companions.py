@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -138,12 +138,24 @@ class Register:
             found = _KEPT.get(base_of(model))
         return cls() if found is None else found
 
-    def keep(self, model: Any) -> None:
-        """From now on this is the model's register."""
+    def keep(self, model: Any) -> Callable[[], None]:
+        """From now on this is the model's register.
+
+        Returns:
+            What makes the one before it the model's again.
+        """
         base = base_of(model)
         with _GUARD:
+            before, around = _KEPT.get(base), _AROUND.get(base)
             _KEPT[base] = self
             _AROUND[base] = weakref.ref(model)
+
+        def restore() -> None:
+            with _GUARD:
+                _put(_KEPT, base, before)
+                _put(_AROUND, base, around)
+
+        return restore
 
     def adding(self, *residents: Resident) -> Self:
         """A register with these residents too."""
@@ -244,6 +256,13 @@ def prompted(model: Any) -> Any | None:
     if other is None or other is model or getattr(other, "base_model", None) is not base_of(other):
         return None
     return other
+
+
+def _put(table: weakref.WeakKeyDictionary[Any, Any], key: Any, value: object) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
 
 
 _AROUND: Final[weakref.WeakKeyDictionary[Any, weakref.ref[Any]]] = weakref.WeakKeyDictionary()

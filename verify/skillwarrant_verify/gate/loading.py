@@ -12,7 +12,7 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import LoadMismatch, WrongBase
 from skillwarrant_verify import base
 from skillwarrant_verify.gate.charter import Charter
-from skillwarrant_verify.gate.companions import Resident
+from skillwarrant_verify.gate.companions import Register, Resident
 from skillwarrant_verify.gate.judge import Judged, Newcomer, require_no_newer
 from skillwarrant_verify.gate.observe import Attempt
 from skillwarrant_verify.gate.undo import Undo, same
@@ -69,37 +69,49 @@ def put_on(
         AuditError: it could not be recorded; the model is as it was.
     """
     judged, undo = intended.judged, undo_of(model, intended.judged)
-    with charter.recording(attempt, "failed", undo):
-        loaded = []
-        for newcomer in judged.newcomers:
-            attempt.about = newcomer.adapter_name
-            loaded.append(_load(charter, newcomer, model, options))
-            undo.steps.append(loaded[-1].undo)
-            model = loaded[-1].model
-        attempt.about = None
-        residents = [
-            _resident(attempt, judged, newcomer, one)
-            for newcomer, one in zip(judged.newcomers, loaded, strict=True)
-        ]
-        if arrange is not None:
-            residents = arrange(model, residents)
-        after = base.measure(model, reuse=charter.policy.measure)
-        _check_alone(model, judged, residents)
-        _check_unaltered(charter, judged.before, after)
-        if not same(judged.before, after):
-            _check_says_so(judged.before, after, loaded)
-            attempt.base_after = after.fingerprint
-            residents = [replace(one, base_after=after.fingerprint) for one in residents]
-            WayBack(loaded[0].undo).keep(loaded[0].model)
-        require_no_newer(charter, attempt)
-        register = judged.register.adding(*residents).settled(after)
     with undo.guard():
-        charter.record(attempt, "activated", _told(attempt))
-    register.keep(model)
+        with charter.recording(attempt, "failed", undo):
+            model, register = _put_on(charter, attempt, judged, model, undo, options=options, arrange=arrange)
+        undo.steps.append(register.keep(model))
+        charter.conclude(attempt, "activated", _told(attempt), undo)
     return model  # type: ignore[no-any-return]
 
 
-def _load(charter: Charter, newcomer: Newcomer, model: Any, options: LoadOptions) -> load.Loaded:
+def _put_on(
+    charter: Charter,
+    attempt: Attempt,
+    judged: Judged,
+    model: Any,
+    undo: Undo,
+    *,
+    options: LoadOptions,
+    arrange: Arrange | None,
+) -> tuple[Any, Register]:
+    """All but the record: the model as it is then, and its register."""
+    loaded = []
+    for newcomer in judged.newcomers:
+        attempt.about = newcomer.adapter_name
+        loaded.append(_load(charter, newcomer, model, options, undo))
+        model = loaded[-1].model
+    attempt.about = None
+    residents = [
+        _resident(attempt, judged, newcomer, one) for newcomer, one in zip(judged.newcomers, loaded, strict=True)
+    ]
+    if arrange is not None:
+        residents = arrange(model, residents)
+    after = base.measure(model, reuse=charter.policy.measure)
+    _check_alone(model, judged, residents)
+    _check_unaltered(charter, judged.before, after)
+    if not same(judged.before, after):
+        _check_says_so(judged.before, after, loaded)
+        attempt.base_after = after.fingerprint
+        residents = [replace(one, base_after=after.fingerprint) for one in residents]
+        WayBack(loaded[0].undo).keep(loaded[0].model)
+    require_no_newer(charter, attempt)
+    return model, judged.register.adding(*residents).settled(after)
+
+
+def _load(charter: Charter, newcomer: Newcomer, model: Any, options: LoadOptions, undo: Undo) -> load.Loaded:
     with passage():
         return load.load(
             model,
@@ -111,6 +123,7 @@ def _load(charter: Charter, newcomer: Newcomer, model: Any, options: LoadOptions
             low_cpu_mem_usage=options.low_cpu_mem_usage,
             signed=newcomer.skill.verified.manifest.adapter.tensors_digest,
             allow_non_finite="non-finite" in charter.policy.allow_hazards,
+            undo=undo.steps,
         )
 
 

@@ -67,17 +67,17 @@ def _merge(
     safe_merge: bool,
 ) -> torch.nn.Module:
     judged, undo = intended.judged, undo_of(model, intended.judged)
-    with charter.recording(attempt, "failed", undo):
-        undo.steps.append(Journal.of(model, contents=merge_targets(model)).restore)
-        with passage():
-            merged = merge(model, attempt.adapters, safe_merge=safe_merge)
-        after = base.measure(merged)
-        attempt.base_after = after.fingerprint
-        skills = tuple(skill for one in residents for skill in one.skills)
-        register = Register(merged=(*judged.register.merged, *skills)).settled(after)
     with undo.guard():
-        charter.record(attempt, "merged", f"merged into the base model: {', '.join(attempt.adapters)}")
-    register.keep(merged)
+        with charter.recording(attempt, "failed", undo):
+            undo.steps.append(Journal.of(model, contents=merge_targets(model)).restore)
+            with passage():
+                merged = merge(model, attempt.adapters, safe_merge=safe_merge)
+            after = base.measure(merged)
+            attempt.base_after = after.fingerprint
+            skills = tuple(skill for one in residents for skill in one.skills)
+            register = Register(merged=(*judged.register.merged, *skills)).settled(after)
+        undo.steps.append(register.keep(merged))
+        charter.conclude(attempt, "merged", f"merged into the base model: {', '.join(attempt.adapters)}", undo)
     return merged
 
 

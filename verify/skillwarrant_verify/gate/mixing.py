@@ -94,16 +94,16 @@ def _mix(
     combine: Combination,
 ) -> PeftModel:
     judged, undo = intended.judged, undo_of(model, intended.judged)
-    with charter.recording(attempt, "failed", undo):
-        undo.steps.append(Journal.of(model).restore)
-        mixture = mixed(charter, attempt, model, residents, combine)
-        after = base.measure(model, reuse=charter.policy.measure)
-        if not same(judged.before, after):
-            raise WrongBase("mixing the adapters changed the base model", fix="The model was put back.")
-        register = judged.register.adding(mixture).settled(after)
     with undo.guard():
-        charter.record(attempt, "activated", f"{combine.adapter_name} is on the model")
-    register.keep(model)
+        with charter.recording(attempt, "failed", undo):
+            undo.steps.append(Journal.of(model).restore)
+            mixture = mixed(charter, attempt, model, residents, combine)
+            after = base.measure(model, reuse=charter.policy.measure)
+            if not same(judged.before, after):
+                raise WrongBase("mixing the adapters changed the base model", fix="The model was put back.")
+            register = judged.register.adding(mixture).settled(after)
+        undo.steps.append(register.keep(model))
+        charter.conclude(attempt, "activated", f"{combine.adapter_name} is on the model", undo)
     return model  # type: ignore[no-any-return]
 
 

@@ -28,6 +28,7 @@ class Undo:
     before: base.Measurement
     names: frozenset[str]
     steps: list[Callable[[], None]] = field(default_factory=list)
+    _done: bool = field(default=False, init=False)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -44,8 +45,11 @@ class Undo:
         Raises:
             WrongBase: the model is not what it was.
         """
+        if self._done:
+            return
         while self.steps:
-            self.steps.pop()()
+            self.steps[-1]()  # taken from the list when it is through: one that is interrupted can be begun again
+            self.steps.pop()
         found, names = base.measure(self.model), adapter_names(self.model)
         if not same(self.before, found) or names != self.names:
             raise WrongBase(
@@ -54,6 +58,7 @@ class Undo:
                 found=f"{found.fingerprint} with {_listed(names)}",
                 fix="Load the model anew.",
             )
+        self._done = True
 
 
 def same(before: base.Measurement, after: base.Measurement) -> bool:

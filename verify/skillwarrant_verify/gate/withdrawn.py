@@ -44,7 +44,9 @@ def refuse_withdrawn(
         for reason in reasons:
             _logger.warning("tolerated by policy: %s", shown(reason, 1000))
         return
-    away = " and ".join(f"deactivate {name!r}" for name in dict.fromkeys(name for name, _ in found) if name != MERGED)
+    away = " and ".join(
+        f"deactivate {name!r}" for name in dict.fromkeys(name for name, _ in found) if name != MERGED
+    )
     again = "load the base model anew" if any(name == MERGED for name, _ in found) else ""
     fix = f"First {', and '.join(filter(None, (away, again)))}."
     raise PolicyDenied(f"policy {charter.policy.name!r} revokes what is on the model", reasons=reasons, fix=fix)

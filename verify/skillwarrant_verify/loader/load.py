@@ -16,7 +16,7 @@ It opens no passage: where the gate is enforced, only the gate can call it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -95,6 +95,7 @@ def load(
     low_cpu_mem_usage: bool = False,
     signed: Fingerprint | None = None,
     allow_non_finite: bool = False,
+    undo: list[Callable[[], None]] | None = None,
 ) -> Loaded:
     """Put a verified adapter onto a model.
 
@@ -107,6 +108,8 @@ def load(
         adapter_name, autocast_adapter_dtype, low_cpu_mem_usage: as in PEFT's `PeftModel.from_pretrained`.
         signed: what the adapter's tensors must measure together, on the model.
         allow_non_finite: accept NaN and infinities among them.
+        undo: gets what makes the model what it was, before anything is done to it: who is interrupted between this
+            function's end and the next step has it then.
 
     Raises:
         FilesMismatch, FormatError: the files are no adapter that this version loads.
@@ -127,6 +130,8 @@ def load(
         check_patterns(config, matched_names(base_of(model)) if has_patterns(config) else ())
         base = BaseState.of(base_of(model)).tensors if config.changes_base else {}
         journal = Journal.of(model, contents=base.values())
+        if undo is not None:
+            undo.append(journal.restore)
         try:
             placed = _placed(model, config, weights, keywords, journal)
             if not allow_non_finite:
