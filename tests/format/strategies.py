@@ -228,6 +228,7 @@ observations = st.builds(
             name=skill_names,
             version=versions,
             manifest=digests,
+            statement=digests,
             identity=texts,
             issuer=texts,
             log=log_places,

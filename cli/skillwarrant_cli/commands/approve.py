@@ -19,7 +19,7 @@ CODES: Final = ("approved",)
 FIELDS: Final = {
     "path": "the approval's bundle",
     "bundle": "`sha256:` of that file",
-    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
+    "statementDigest": "`sha256:` of what is signed: what `revocations.manifests` of a policy names",
     "manifest": "`sha256:` of the manifest's bundle, which is what is approved",
     "skill": "`name` and `version`",
     "signer": "`identity` and `issuer` of who approves, as the certificate has them",

@@ -26,7 +26,7 @@ CODES: Final = ("certified",)
 FIELDS: Final = {
     "path": "the certification's bundle",
     "bundle": "`sha256:` of that file",
-    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
+    "statementDigest": "`sha256:` of what is signed: what `revocations.manifests` of a policy names",
     "manifest": "`sha256:` of the manifest's bundle, which is what is certified",
     "skill": "`name` and `version`",
     "signer": "`identity` and `issuer` of who certifies, as the certificate has them",

@@ -26,7 +26,7 @@ CODES: Final = ("not-verified",)
 FIELDS: Final = {
     "verified": "always false",
     "bundle": "`sha256:` of the bundle file",
-    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
+    "statementDigest": "`sha256:` of what is signed: what `revocations.manifests` of a policy names",
     "signer": "`identity`, `issuer`, `kind`, `extensions`, `notBefore`, `notAfter`, as the certificate says",
     "log": "`origin`, `logId`, `index`, `kind`, `integratedTime`, as the bundle says",
     "files": "the signed files: `name` and `digest`",

@@ -29,7 +29,7 @@ CODES: Final = ("signed", "not-signed")
 FIELDS: Final = {
     "path": "the bundle",
     "bundle": "`sha256:` of the bundle file",
-    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
+    "statementDigest": "`sha256:` of what is signed: what `revocations.manifests` of a policy names",
     "skill": "`name` and `version`",
     "signer": "`identity` and `issuer`, as the certificate has them",
     "log": "`origin`, `logId` and `index` of the entry",

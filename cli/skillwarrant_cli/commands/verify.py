@@ -28,7 +28,7 @@ CODES: Final = ("verified",)
 FIELDS: Final = {
     "skill": "`name` and `version`",
     "bundle": "`sha256:` of the bundle file",
-    "statementDigest": "`sha256:` of what is signed, however the bundle is written: what a policy's `revocations.manifests` names",
+    "statementDigest": "`sha256:` of what is signed: what `revocations.manifests` of a policy names",
     "signer": "`identity` and `issuer`, proven",
     "signedAt": "the earliest proven time of the signature",
     "log": "`origin`, `logId`, `index`, `integratedTime` of the entry",

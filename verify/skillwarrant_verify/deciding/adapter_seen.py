@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,9 +11,10 @@ from skillwarrant_format.fields import Fields, check_text, present
 from skillwarrant_format.names import LABEL
 from skillwarrant_format.safetensors import Header
 from skillwarrant_format.snapshot import WEIGHTS_NAME, Snapshot
-from skillwarrant_format.strict_json import JsonObject, JsonValue
+from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_format.toml import only
 from skillwarrant_verify.deciding.file_seen import FileSeen
+from skillwarrant_verify.deciding.method_numbers import rank_of, scaling_of
 
 __all__ = ["AdapterSeen"]
 
@@ -25,7 +25,8 @@ class AdapterSeen:
 
     Args:
         peft_type, task_type, target_modules, changes_base, hazards: as in `AdapterConfig`.
-        rank: the largest rank of any layer; None where the method has none, or it cannot be read.
+        rank: the largest that what is added to any weight can have; None where the method has none, or it cannot be
+            read. See `method_numbers`.
         scaling: the largest factor that any layer's weights are multiplied by, at most: alpha / rank, or
             alpha / sqrt(rank) with rank-stabilised LoRA; None where the method has none, or it cannot be read.
         parameters: elements of all tensors together.
@@ -64,8 +65,6 @@ class AdapterSeen:
             FilesMismatch: there is none.
         """
         header = Header.parse(snapshot.weights.data, what=WEIGHTS_NAME)
-        ranks = _numbers(config.rank, config.raw.get("rank_pattern"))
-        alphas = _numbers(config.alpha, config.raw.get("alpha_pattern"))
         return cls(
             peft_type=config.peft_type,
             task_type=config.task_type,
@@ -77,8 +76,8 @@ class AdapterSeen:
             dtypes=tuple(sorted({tensor.dtype for tensor in header.tensors})),
             size=snapshot.size,
             files=FileSeen.all_of(snapshot),
-            rank=_rank(ranks),
-            scaling=_scaling(alphas, ranks, stabilised=bool(config.raw.get("use_rslora"))),
+            rank=rank_of(config.peft_type, config.raw),
+            scaling=scaling_of(config.peft_type, config.raw),
             default_rank=config.rank,
             default_alpha=_as_written(config.alpha),
         )
@@ -139,33 +138,8 @@ _KEYS = (
 )
 
 
-def _numbers(plain: float | None, pattern: JsonValue) -> list[float] | None:
-    """An option and what replaces it for some layers; None where there is none, or one is no finite number."""
-    if pattern is not None and not isinstance(pattern, dict):
-        return None
-    found = [plain, *(pattern or {}).values()]
-    if any(isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one) for one in found):
-        return None
-    return [float(one) for one in found]
-
-
 def _as_written(alpha: float | None) -> float | None:
     """JSON has no whole numbers from 2^53 on that say what they are."""
     if isinstance(alpha, float) and alpha.is_integer() and limits.MAX_JSON_INTEGER < abs(alpha) < 1e21:
         return None
     return alpha
-
-
-def _rank(ranks: list[float] | None) -> int | None:
-    if ranks is None or min(ranks) < 1 or any(rank != int(rank) for rank in ranks):
-        return None
-    return min(int(max(ranks)), limits.MAX_JSON_INTEGER)
-
-
-def _scaling(alphas: list[float] | None, ranks: list[float] | None, *, stabilised: bool) -> float | None:
-    """At most: the largest alpha over the smallest rank, whether or not one layer has both."""
-    if alphas is None or ranks is None or min(ranks) < 1:
-        return None
-    least = min(ranks)
-    found = max(map(abs, alphas)) / (math.sqrt(least) if stabilised else least)
-    return min(found, float(limits.MAX_JSON_INTEGER))  # more than that is not written as it is

@@ -14,6 +14,7 @@ from typing import Self
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import BaseModel, SkillManifest
+from skillwarrant_verify.arguments import check_time
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
 from skillwarrant_verify.deciding.composition import Companion
@@ -71,6 +72,8 @@ class History:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything a decision is made from. `Facts.of` makes them of what a gate has; times are in whole seconds.
+
+    A time without a zone is refused (UsageError): nobody could tell which moment it is.
 
     Args:
         warrant: the manifest and who signed it; where it is a `Verified`, signature, log and files were checked.
@@ -171,7 +174,12 @@ class Facts:
 
 
 def _whole(moment: datetime) -> datetime:
-    """In UTC and whole seconds, as a document has it."""
+    """In UTC and whole seconds, as a document has it.
+
+    Raises:
+        UsageError: no time, or one without a zone.
+    """
     if moment.tzinfo is UTC and not moment.microsecond:
         return moment
+    check_time("the time of these facts", moment)
     return moment.astimezone(UTC).replace(microsecond=0)

@@ -77,12 +77,16 @@ def _objection(rule: EvidenceRule, policy: Policy, facts: Facts, item: EvidenceS
         return f"signed by who could have signed the manifest too, {item.signer.identity}"
     if (listed := revoked(policy, item.statement, item.signer, item.signed_at)) is not None:
         return f"revoked: {listed[1]}"
+    return _untimely(rule, facts, item) or _content(rule, facts, item)
+
+
+def _untimely(rule: EvidenceRule, facts: Facts, item: EvidenceSeen) -> str | None:
     age = facts.now - item.signed_at
     if age < -CLOCK_SKEW:
         return f"signed in the future, {format_time(item.signed_at)}"
     if rule.max_age_days is not None and age / timedelta(days=1) > rule.max_age_days:
         return f"signed {age.days} days ago"
-    return _content(rule, facts, item)
+    return None
 
 
 def _is_publisher(policy: Policy, facts: Facts, item: EvidenceSeen) -> bool:

@@ -35,43 +35,47 @@ def _method(policy: Policy, facts: Facts) -> Finding:
 
 @proves("adapter.rank")
 def _rank(policy: Policy, facts: Facts) -> Finding:
-    return _at_most("adapter.rank", "adapter.rank", "rank", policy.limits.max_rank, facts.adapter.rank)
+    return _at_most(facts, "adapter.rank", "rank", policy.limits.max_rank, facts.adapter.rank)
 
 
 @proves("adapter.scaling")
 def _scaling(policy: Policy, facts: Facts) -> Finding:
-    limit = policy.limits.max_alpha_over_rank
-    return _at_most("adapter.scaling", "adapter.scaling", "alpha over rank", limit, facts.adapter.scaling)
+    limit, found = policy.limits.max_alpha_over_rank, facts.adapter.scaling
+    return _at_most(facts, "adapter.scaling", "alpha over rank", limit, found)
 
 
 @proves("adapter.parameters")
 def _parameters(policy: Policy, facts: Facts) -> Finding:
     limit, found = policy.limits.max_parameters, facts.adapter.parameters
-    return _at_most("adapter.parameters", "adapter.parameters", "number of parameters", limit, found)
+    return _at_most(facts, "adapter.parameters", "number of parameters", limit, found)
 
 
 @proves("adapter.bytes")
 def _bytes(policy: Policy, facts: Facts) -> Finding:
     limit, found = policy.limits.max_adapter_bytes, facts.adapter.size
-    return _at_most("adapter.bytes", "adapter.bytes", "size in bytes", limit, found)
+    return _at_most(facts, "adapter.bytes", "size in bytes", limit, found)
 
 
-def _at_most(code: str, path: str, what: str, limit: float | None, found: float | None) -> Finding:
+def _at_most(facts: Facts, code: str, what: str, limit: float | None, found: float | None) -> Finding:
+    """A requirement whose code is the input's path of its number too."""
     if limit is None:
-        return yes(code, f"the policy takes any {what}", path)
+        return yes(code, f"the policy takes any {what}", code)
     if found is None:
+        method = facts.adapter.peft_type
         return no(
             code,
-            f"the policy limits the {what}, and this adapter's configuration gives none that can be read",
-            path,
+            f"the policy limits the {what}, and of this adapter none is known",
+            code,
             expected=f"at most {limit}",
-            found="nothing",
-            fix="Name the methods that you accept in the policy's limits.methods.",
+            found=f"{method}, which has no {what} that its configuration holds down, or states it so that it "
+            "cannot be read",
+            fix="Ask the publisher for a LoRA; or take the limit away, and name the methods that you accept in "
+            "the policy's limits.methods.",
         )
     if not found <= limit:
         message = f"the adapter's {what} is more than the policy allows"
-        return no(code, message, path, expected=f"at most {limit}", found=_number(found), fix=_RAISE)
-    return yes(code, f"its {what} is {_number(found)}, of at most {limit}", path)
+        return no(code, message, code, expected=f"at most {limit}", found=_number(found), fix=_RAISE)
+    return yes(code, f"its {what} is {_number(found)}, of at most {limit}", code)
 
 
 def _number(found: float) -> str:

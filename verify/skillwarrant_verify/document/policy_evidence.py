@@ -25,8 +25,8 @@ class EvidenceRule:
     Args:
         predicate_type: exactly.
         signers: who may have signed it; at least one.
-        distinct: how many different ones must have. Each pattern counts for one, whoever it covers, and so does each
-            `person`, whatever issuers and refs it has signed with.
+        distinct: how many different ones must have. Each pattern counts for one, whoever it covers, and so does
+            each `person`, whatever issuers and refs it has signed with.
         max_age_days: oldest signature accepted.
         independent: the manifest's own signer does not count, nor who could have signed it in its place. Always so
             for approvals.
@@ -79,7 +79,9 @@ class EvidenceRule:
             predicate_type=predicate_type,
             signers=signers,
             distinct=fields.maybe("distinct", lambda key: fields.integer(key, least=1)) or 1,
-            max_age_days=fields.maybe("max_age_days", lambda key: fields.integer(key, least=1)),
+            max_age_days=fields.maybe(
+                "max_age_days", lambda key: fields.integer(key, least=1, most=limits.MAX_AGE_DAYS)
+            ),
             independent=predicate_type == APPROVAL_TYPE if independent is None else independent,
         )
 

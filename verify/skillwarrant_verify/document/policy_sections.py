@@ -16,6 +16,7 @@ from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.limits import MAX_NAME_CHARS
 from skillwarrant_format.names import SKILL_PATTERN
 from skillwarrant_format.toml import only
+from skillwarrant_verify.document.policy_terms import prohibition
 from skillwarrant_verify.identity import IdentityPattern
 
 __all__ = [
@@ -179,7 +180,7 @@ class CompositionRules:
         return cls(
             max_active=fields.maybe("max_active", lambda key: fields.integer(key, least=1)),
             allowed_pairs=fields.maybe("allowed_pairs", lambda key: _sets(fields, key, most=2)) or (),
-            conflicts=fields.maybe("conflicts", lambda key: _sets(fields, key, most=_MAX_SET)) or (),
+            conflicts=fields.maybe("conflicts", lambda key: _conflicts(fields, key)) or (),
             max_weight=fields.maybe("max_weight", lambda key: _weight(fields, key)),
             max_total_weight=fields.maybe("max_total_weight", lambda key: _weight(fields, key)),
         )
@@ -187,6 +188,14 @@ class CompositionRules:
 
 def _contradiction(message: str, found: str) -> PolicyError:
     return PolicyError(f"policy.composition contradicts itself: {message}", found=found)
+
+
+def _conflicts(fields: Fields, key: str) -> tuple[tuple[str, ...], ...]:
+    found = _sets(fields, key, most=_MAX_SET)
+    for index, names in enumerate(found):
+        for name in names:
+            prohibition(name, f"{fields.at(key)}[{index}]")
+    return found
 
 
 def _sets(fields: Fields, key: str, *, most: int) -> tuple[tuple[str, ...], ...]:

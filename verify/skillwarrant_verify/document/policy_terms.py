@@ -26,6 +26,7 @@ __all__ = [
     "RevokedSigner",
     "RevokedSkill",
     "VersionRules",
+    "prohibition",
 ]
 
 
@@ -105,7 +106,8 @@ class Floor:
     def parse(cls, fields: Fields) -> Self:
         """Raises FormatError for a malformed pattern or version."""
         only(fields, "skill", "least")
-        return cls(skill=fields.text("skill", pattern=SKILL_PATTERN), least=_version(fields, "least"))
+        skill = prohibition(fields.text("skill", pattern=SKILL_PATTERN), fields.at("skill"))
+        return cls(skill=skill, least=_version(fields, "least"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,7 @@ class RevokedSkill:
         fields.maybe("reason", fields.text)
         versions = fields.maybe("versions", lambda key: fields.text(key, limit=MAX_RANGE_CHARS))
         return cls(
-            name=fields.text("name", pattern=SKILL_PATTERN),
+            name=prohibition(fields.text("name", pattern=SKILL_PATTERN), fields.at("name")),
             versions=None if versions is None else SemVerRange.parse(versions),
         )
 
@@ -186,7 +188,7 @@ class Revocations:
     """What is not accepted any more, whoever vouched for it.
 
     Args:
-        manifests: SHA-256 of signed statements, which nobody can write in another way: of manifests and of evidence.
+        manifests: SHA-256 of signed statements, of manifests and of evidence: nobody can write these otherwise.
         valid_until: after it, the list itself is stale; None: it is as good as the policy.
     """
 
@@ -209,6 +211,22 @@ class Revocations:
             signers=tuple(map(RevokedSigner.parse, signers)),
             valid_until=fields.maybe("valid_until", fields.time),
         )
+
+
+def prohibition(pattern: str, where: str) -> str:
+    """A pattern of names where something is forbidden: what it does not cover is allowed, so it must be plain.
+
+    Raises:
+        FormatError: it has wildcards and no `/`, and so covers no skill of an organisation.
+    """
+    if "*" in pattern and "/" not in pattern:
+        raise FormatError(
+            f"{where} covers no skill that has an organisation",
+            expected="a pattern with /, since * stands for any characters but that",
+            found=pattern,
+            fix=f"Write */{pattern}" + (", which is every skill of every organisation." if pattern == "*" else "."),
+        )
+    return pattern
 
 
 def _version(fields: Fields, key: str) -> SemVer:

@@ -12,6 +12,7 @@ from typing import Final
 
 from skillwarrant_format.fields import format_time
 from skillwarrant_format.semver import SemVer, SemVerRange
+from skillwarrant_verify.deciding.method_numbers import RANKED
 from skillwarrant_verify.document.policy_lines import KeyPath
 from skillwarrant_verify.document.policy_sections import PublisherRule
 from skillwarrant_verify.loader.option_bounds import KNOWN_METHODS
@@ -33,14 +34,8 @@ RULES: Final = {
     "quantizations.never": "a quantisation that is never called so",
     "composition.only-mixed": "a limit that keeps every adapter from being loaded as it is",
 }
-RANKLESS: Final = frozenset(
-    (
-        *("ADAPTION_PROMPT", "BEFT", "BOFT", "C3A", "CARTRIDGE", "CPT", "FOURIERFT", "FROD", "IA3", "LN_TUNING"),
-        *("MULTITASK_PROMPT_TUNING", "OSF", "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "ROAD"),
-        *("TRAINABLE_TOKENS", "WAVEFT", "XLORA"),
-    )
-)
-"""Methods of PEFT whose configuration has no rank, so that a limit of the rank refuses them."""
+RANKLESS: Final = KNOWN_METHODS - RANKED
+"""Methods of PEFT without a rank that their configuration holds down: a limit of the rank refuses them."""
 _LEAST_BYTES: Final = 64  # a configuration that names its method, and a safetensors file with one tensor
 _FORMS: Final = ("nf4", "fp4", "int8")
 _DENIES: Final = {"dependencies.never": "dependencies.met", "revocations.never": "revocations.fresh"}
