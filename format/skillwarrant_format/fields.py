@@ -106,13 +106,15 @@ class Fields:
             raise FormatError(f"{self.at(key)} has the wrong type", expected="a boolean", found=kind_of(found))
         return found
 
-    def integer(self, key: str, *, least: int = 0) -> int:
-        """A required whole number, at least `least`."""
+    def integer(self, key: str, *, least: int = 0, most: int | None = None) -> int:
+        """A required whole number, at least `least`, and at most `most` where that is given."""
         found = self.value(key)
         if type(found) is not int:
             raise FormatError(f"{self.at(key)} has the wrong type", expected="a whole number", found=kind_of(found))
         if found < least:
             raise FormatError(f"{self.at(key)} is too small", expected=f"at least {least}", found=str(found))
+        if most is not None and found > most:
+            raise FormatError(f"{self.at(key)} is too large", expected=f"at most {most}", found=str(found))
         return found
 
     def number(self, key: str) -> int | float:

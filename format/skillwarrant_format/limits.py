@@ -32,6 +32,7 @@ MAX_ADAPTER_BYTES: Final = 16 * GIB  # all files of one adapter together
 MAX_SKILL_NAME_CHARS: Final = 128  # `organisation/skill`
 MAX_VERSION_CHARS: Final = 64  # a SemVer version
 MAX_RANGE_CHARS: Final = 128  # a PEP 440 version specifier
+MAX_AGE_DAYS: Final = 36_500  # a hundred years: what a policy may call the oldest that it takes
 MAX_NAME_CHARS: Final = 512  # a file name, model name, label
 MAX_URI_CHARS: Final = 2_048  # a URI, a signer's identity
 MAX_MESSAGE_CHARS: Final = 4_096  # why a requirement was not met

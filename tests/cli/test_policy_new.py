@@ -31,6 +31,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (*REPOSITORY, *PRODUCTION),
         (*REPOSITORY, *PRODUCTION, "--max-age-days", "1"),
+        (*REPOSITORY, *PRODUCTION, "--max-age-days", "36500"),
         (*REPOSITORY, *PRODUCTION, "--max-age-days", "180", "--name", 'a "quoted" name'),
         (*REPOSITORY, *PRODUCTION, "--environment", "elsewhere", "--environment", "nowhere"),
         (*REPOSITORY, *PRODUCTION, "--policy-class", "another", "--policy-class", "one-more"),
@@ -70,6 +71,12 @@ def test_a_wide_answer_is_written_and_told(run: Any) -> None:
     made = run("policy", "new", "p", *identity, "--skill", "acme/*", *PRODUCTION)
     assert made.exit_code == 0
     assert "look at line 15" in made.stdout
+
+
+def test_where_every_skill_is_covered_no_case_says_that_one_is_not(run: Any) -> None:
+    assert run("policy", "new", "p", *REPOSITORY, "--skill", "*", "--skill", "*/*", *PRODUCTION).exit_code == 0
+    assert run("policy", "test", "p").exit_code == 0
+    assert "another name" not in Path("p/cases.toml").read_text()
 
 
 @pytest.mark.parametrize("name", ["policy.toml", "cases.toml"])

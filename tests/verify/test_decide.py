@@ -12,7 +12,7 @@ import pytest
 import idp
 from builders import BASE, IDENTITY, ISSUER, NOW, changed, config, facts, manifest, verified
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import PolicyDenied, Unavailable
+from skillwarrant_format.errors import PolicyDenied, Unavailable, UsageError
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import Composition, Deployment
 from skillwarrant_verify import Context, VerifiedOperator
@@ -280,7 +280,13 @@ def test_an_old_manifest_is_denied_where_the_policy_bounds_the_age() -> None:
 
 
 def test_an_age_beyond_all_calendars_is_no_crash() -> None:
-    assert decide(policy("max_age_days = 9007199254740991"), facts()).outcome == "allow"
+    assert decide(replace(policy(), max_age_days=9007199254740991), facts()).outcome == "allow"
+
+
+@pytest.mark.parametrize("now", [NOW.replace(tzinfo=None), "2026-11-22T12:00:00Z", None])
+def test_facts_of_a_time_that_is_no_moment_cannot_be_made(now: Any) -> None:
+    with pytest.raises(UsageError, match="a time with its time zone"):
+        changed(facts(), now=now)
 
 
 def test_a_policy_out_of_force_denies() -> None:

@@ -96,3 +96,16 @@ def test_a_policy_cannot_vouch_in_the_publishers_place() -> None:
 def test_a_publisher_who_may_not_name_the_base_may_not_name_its_cast_either() -> None:
     limited = policy(publisher='base_models = ["other/*"]')
     assert finding("publisher.trusted", replace(vouched(CAST), base=HALF), limited).outcome == "not-proved"
+
+
+def test_a_set_of_bases_proves_each_of_them_and_no_third() -> None:
+    first = builders.manifest().base_models[0]
+    second = replace(first, name="acme/base-8b", fingerprint=HALF)
+    both = facts(manifest(base_models=(first, second)))
+    for measured, name in ((BASE, "acme/base-7b"), (HALF, "acme/base-8b")):
+        found = replace(both, base=measured)
+        assert decide(policy(), found).outcome == "allow"
+        assert finding("base.matches", found).message == f"the base model measures as {name}"
+    refused = replace(both, base=OTHER)
+    assert [reason.code for reason in decide(policy(), refused).reasons] == ["base.matches"]
+    assert finding("base.allowed", replace(both, base=HALF), bases(BASE)).outcome == "not-proved"

@@ -49,6 +49,7 @@ from skillwarrant_format.errors import (
     SkillwarrantError,
     TrustError,
     Unavailable,
+    UsageError,
     VerificationError,
     WrongPredicate,
 )
@@ -639,6 +640,11 @@ def test_a_stale_trust_root_verifies_nothing(insider: Insider, bundle: dict[str,
     verify(snapshot(), raw(bundle), trust, now=NOW + timedelta(days=3))
     with pytest.raises(TrustError, match=r"stale: expected retrieved within 3 days, found 4 days old \(the test\)"):
         verify(snapshot(), raw(bundle), trust, now=NOW + timedelta(days=4))
+
+
+def test_a_time_without_a_zone_is_misuse(bundle: dict[str, Any], trust: TrustRoot) -> None:
+    with pytest.raises(UsageError, match="now tells no time: expected a time with its time zone"):
+        verify(snapshot(), raw(bundle), trust, now=NOW.replace(tzinfo=None))
 
 
 # What can only be made here, and what is no answer

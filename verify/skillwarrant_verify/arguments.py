@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from skillwarrant_format.errors import UsageError
 
-__all__ = ["check_callable", "check_flag", "check_kind", "check_names", "check_sequence", "check_span", "path_of"]
+__all__ = [
+    "check_callable",
+    "check_flag",
+    "check_kind",
+    "check_names",
+    "check_sequence",
+    "check_span",
+    "check_time",
+    "path_of",
+]
 
 
 def check_kind(what: str, found: object, kinds: type | tuple[type, ...], expected: str) -> None:
@@ -36,6 +45,13 @@ def check_flag(what: str, found: object) -> None:
 def check_span(what: str, found: object) -> None:
     """Raises UsageError for what is no `timedelta`."""
     check_kind(what, found, timedelta, "a datetime.timedelta")
+
+
+def check_time(what: str, found: object) -> None:
+    """Raises UsageError for what is no time, or one without a zone: it would be read in this host's."""
+    if not isinstance(found, datetime) or found.utcoffset() is None:
+        expected = "a time with its time zone, such as datetime.now(UTC)"
+        raise UsageError(f"{what} tells no time", expected=expected, found=str(found))
 
 
 def check_sequence(what: str, found: object, expected: str) -> None:

@@ -195,6 +195,7 @@ class Policy:
         rego = parse_files(fields, "rego", "file", ".rego")
         rules = reach.rules(read_all(python, files))
         evidence = tuple(map(EvidenceRule.parse, tables(fields, "evidence")))
+        fields.maybe("description", lambda key: fields.text(key, limit=limits.MAX_TEXT_CHARS, multiline=True))
         policy = cls(
             name=fields.text("name", limit=128),
             revision=fields.integer("revision", least=1),
@@ -203,7 +204,9 @@ class Policy:
             policy_classes=fields.texts("policy_classes", least=1, pattern=LABEL),
             publishers=tuple(PublisherRule.parse(item) for item in fields.objects("publishers", least=1)),
             bases=tuple(map(AllowedBase.parse, tables(fields, "bases"))),
-            max_age_days=fields.maybe("max_age_days", lambda key: fields.integer(key, least=1)),
+            max_age_days=fields.maybe(
+                "max_age_days", lambda key: fields.integer(key, least=1, most=limits.MAX_AGE_DAYS)
+            ),
             not_before=fields.maybe("not_before", fields.time),
             not_after=fields.maybe("not_after", fields.time),
             allow_hazards=words(fields, "allow_hazards", ALLOWABLE_HAZARDS),

@@ -13,6 +13,7 @@ import click
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import PATH, json_option
 from skillwarrant_format.errors import UsageError
+from skillwarrant_format.limits import MAX_AGE_DAYS
 
 if TYPE_CHECKING:
     from skillwarrant_format.fingerprint import Fingerprint
@@ -45,7 +46,10 @@ FIELDS: Final = {
 )
 @click.option("--base", "bases", metavar="DIR", type=PATH, multiple=True, help="A base model to allow: measured.")
 @click.option(
-    "--max-age-days", metavar="DAYS", type=click.IntRange(1, 36_500), help="Refuse what was signed longer ago."
+    "--max-age-days",
+    metavar="DAYS",
+    type=click.IntRange(1, MAX_AGE_DAYS),
+    help="Refuse what was signed longer ago.",
 )
 @click.option("--name", metavar="NAME", help="What records call the policy. Default: DIR's name.")
 @json_option

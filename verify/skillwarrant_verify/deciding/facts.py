@@ -179,7 +179,7 @@ def _whole(moment: datetime) -> datetime:
     Raises:
         UsageError: no time, or one without a zone.
     """
-    if moment.tzinfo is UTC and not moment.microsecond:
+    if type(moment) is datetime and moment.tzinfo is UTC and not moment.microsecond:
         return moment
     check_time("the time of these facts", moment)
     return moment.astimezone(UTC).replace(microsecond=0)

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from skillwarrant_format.errors import UsageError
-from skillwarrant_verify.arguments import check_callable
+from skillwarrant_verify.arguments import check_callable, check_time
 
 __all__ = ["default_log_directory", "telling_time", "utc_now"]
 
@@ -31,9 +30,7 @@ def telling_time(clock: Callable[[], datetime]) -> Callable[[], datetime]:
 
     def checked() -> datetime:
         now = clock()
-        if not isinstance(now, datetime) or now.tzinfo is None:
-            expected = "a time with its time zone, such as datetime.now(UTC)"
-            raise UsageError("the clock tells no time", expected=expected, found=str(now))
+        check_time("the clock", now)
         return now
 
     return checked

@@ -29,6 +29,7 @@ from skillwarrant_format.observation_parts import LogPlace, TrustUsed
 from skillwarrant_format.signed_files import check_files, require_statement
 from skillwarrant_format.snapshot import Snapshot
 from skillwarrant_format.statement import Statement, Subject
+from skillwarrant_verify.arguments import check_time
 from skillwarrant_verify.proof.certificate import Signer, read_signer
 from skillwarrant_verify.proof.evidence import Evidence
 from skillwarrant_verify.proof.log_entry import place_in_log
@@ -116,6 +117,7 @@ def verify(snapshot: Snapshot, bundle: bytes, trust: TrustRoot, *, now: datetime
         FilesMismatch, DigestMismatch: the files are not the signed ones.
         TrustError: the trust root is stale or unusable.
         Unavailable: sigstore failed in a way that is no answer.
+        UsageError: `now` is no time, or one without a zone.
     """
     signature = verify_signature(bundle, trust, now=now)
     require_statement(signature.payload_type)  # (6)
@@ -139,8 +141,9 @@ def verify_signature(bundle: bytes, trust: TrustRoot, *, now: datetime) -> Signa
     """Verify who signed a payload and that it is logged, whatever the payload says: steps (0) to (5).
 
     Raises:
-        FormatError, SignatureInvalid, NotLogged, TrustError, Unavailable: as `verify`.
+        FormatError, SignatureInvalid, NotLogged, TrustError, Unavailable, UsageError: as `verify`.
     """
+    check_time("now", now)
     trust.require_fresh(now)  # (0)
     raw = RawBundle.parse(bundle)  # (1)
     place = place_in_log(raw.entry)  # (2)

@@ -57,6 +57,7 @@ _FILES: Final = (
     FileSeen(name="adapter_config.json", content="other"),
     FileSeen(name="adapter_model.safetensors", content="safetensors"),
 )
+_MOST_DAYS: Final = limits.MAX_AGE_DAYS + 366  # what is too old for any policy is a case of it
 _LOG: Final = LogPlace(origin="log.example", log_id="00" * 32, index=7)
 
 
@@ -237,8 +238,9 @@ def _signer(fields: Fields) -> Signer:
 
 def _before(fields: Fields, now: datetime) -> datetime:
     days = fields.number("age_days")
-    if abs(days) > 36_500:
-        raise FormatError(f"{fields.at('age_days')} is too large", expected="at most 36500", found=str(days))
+    if abs(days) > _MOST_DAYS:
+        expected = f"at most {_MOST_DAYS}"
+        raise FormatError(f"{fields.at('age_days')} is too large", expected=expected, found=str(days))
     return now - timedelta(days=days)
 
 

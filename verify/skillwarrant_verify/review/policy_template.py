@@ -121,12 +121,7 @@ deny = []
 name = "somebody else's release is refused"
 change.identity = {_toml(_example(stranger))}
 deny = ["publisher.trusted"]
-
-[[case]]
-name = "a skill of another name is refused"
-change.skill = {_toml(_unlike(self.skills))}
-deny = ["publisher.trusted"]
-
+{self._other_skill()}
 [[case]]
 name = "another environment is refused"
 change.environment = {_toml(elsewhere)}
@@ -158,6 +153,16 @@ change.now = {format_time((self.now + _YEAR).replace(microsecond=0))}
 deny = ["policy.in-force"]
 {self._old()}"""
 
+    def _other_skill(self) -> str:
+        if (name := _unlike(self.skills)) is None:
+            return ""
+        return f"""
+[[case]]
+name = "a skill of another name is refused"
+change.skill = {_toml(name)}
+deny = ["publisher.trusted"]
+"""
+
     def _old(self) -> str:
         if self.max_age_days is None:
             return ""
@@ -179,10 +184,10 @@ def _other(known: tuple[str, ...], *names: str) -> str:
     return next(name for name in (*names, *(f"other{number}" for number in range(len(known)))) if name not in known)
 
 
-def _unlike(patterns: tuple[str, ...]) -> str:
-    """A skill's name that no pattern covers; where they cover all, one that only a wide policy lets pass."""
+def _unlike(patterns: tuple[str, ...]) -> str | None:
+    """A skill's name that no pattern covers; None where they seem to cover all."""
     names = ("mallory/helpful", "helpful", *(f"mallory{number}/helpful" for number in range(len(patterns))))
-    return next((name for name in names if not any(matches(one, name) for one in patterns)), names[0])
+    return next((name for name in names if not any(matches(one, name) for one in patterns)), None)
 
 
 def _example(pattern: str) -> str:
