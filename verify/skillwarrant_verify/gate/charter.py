@@ -13,7 +13,7 @@ from datetime import datetime
 
 from skillwarrant_audit.recorder import Recorder
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.errors import AuditError, UsageError
+from skillwarrant_format.errors import UsageError
 from skillwarrant_format.observation import Change, Phase
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.gate.observe import Attempt, Candidate
@@ -71,23 +71,6 @@ class Charter:
         """
         observation = attempt.observation(phase, message, self.clock(), error)
         return self.recorder.record(observation, attempt.subjects(), attempt.inputs()).leaf
-
-    def conclude(self, attempt: Attempt, phase: Phase, message: str, undo: Callable[[], None]) -> None:
-        """Put on record that it is done; what stops that undoes it.
-
-        Whoever is interrupted meanwhile cannot know whether it is on disk: then that it failed is, too.
-
-        Raises:
-            AuditError: it is not on record, and undone.
-        """
-        try:
-            self.record(attempt, phase, message)
-        except BaseException as error:
-            undo()
-            if not isinstance(error, AuditError):
-                attempt.base_after = None
-                self.record(attempt, "failed", attempt.reason(error), error)
-            raise
 
     @contextmanager
     def recording(self, attempt: Attempt, phase: Phase, undo: Callable[[], None] | None = None) -> Iterator[None]:

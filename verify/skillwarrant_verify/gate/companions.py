@@ -138,17 +138,19 @@ class Register:
             found = _KEPT.get(base_of(model))
         return cls() if found is None else found
 
-    def keep(self, model: Any) -> Callable[[], None]:
-        """From now on this is the model's register.
+    def keep(self, model: Any) -> None:
+        """From now on this is the model's register."""
+        base = base_of(model)
+        with _GUARD:
+            _KEPT[base] = self
+            _AROUND[base] = weakref.ref(model)
 
-        Returns:
-            What makes the one before it the model's again.
-        """
+    @staticmethod
+    def way_back(model: Any) -> Callable[[], None]:
+        """What makes the register that a model has now the model's again."""
         base = base_of(model)
         with _GUARD:
             before, around = _KEPT.get(base), _AROUND.get(base)
-            _KEPT[base] = self
-            _AROUND[base] = weakref.ref(model)
 
         def restore() -> None:
             with _GUARD:

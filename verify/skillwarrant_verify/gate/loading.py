@@ -72,8 +72,9 @@ def put_on(
     with undo.guard():
         with charter.recording(attempt, "failed", undo):
             model, register = _put_on(charter, attempt, judged, model, undo, options=options, arrange=arrange)
-        undo.steps.append(register.keep(model))
-        charter.conclude(attempt, "activated", _told(attempt), undo)
+        undo.steps.append(Register.way_back(model))
+        register.keep(model)
+        charter.record(attempt, "activated", _told(attempt))
     return model  # type: ignore[no-any-return]
 
 

@@ -76,8 +76,9 @@ def _merge(
             attempt.base_after = after.fingerprint
             skills = tuple(skill for one in residents for skill in one.skills)
             register = Register(merged=(*judged.register.merged, *skills)).settled(after)
-        undo.steps.append(register.keep(merged))
-        charter.conclude(attempt, "merged", f"merged into the base model: {', '.join(attempt.adapters)}", undo)
+        undo.steps.append(Register.way_back(merged))
+        register.keep(merged)
+        charter.record(attempt, "merged", f"merged into the base model: {', '.join(attempt.adapters)}")
     return merged
 
 

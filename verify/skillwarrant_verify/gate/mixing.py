@@ -14,7 +14,7 @@ from skillwarrant_format.observation import Change, Source
 from skillwarrant_verify import base
 from skillwarrant_verify.context import Context
 from skillwarrant_verify.gate.charter import Charter
-from skillwarrant_verify.gate.companions import Resident, wanted
+from skillwarrant_verify.gate.companions import Register, Resident, wanted
 from skillwarrant_verify.gate.judge import judge_residents
 from skillwarrant_verify.gate.loading import Intended, intend, undo_of
 from skillwarrant_verify.gate.observe import Attempt
@@ -102,8 +102,9 @@ def _mix(
             if not same(judged.before, after):
                 raise WrongBase("mixing the adapters changed the base model", fix="The model was put back.")
             register = judged.register.adding(mixture).settled(after)
-        undo.steps.append(register.keep(model))
-        charter.conclude(attempt, "activated", f"{combine.adapter_name} is on the model", undo)
+        undo.steps.append(Register.way_back(model))
+        register.keep(model)
+        charter.record(attempt, "activated", f"{combine.adapter_name} is on the model")
     return model  # type: ignore[no-any-return]
 
 

@@ -48,16 +48,15 @@ class CheckReport:
         Raises:
             WrongBase: the base model is not what it was.
             LoadMismatch: anything else on it is not.
-            PolicyDenied: the policy revokes something on it, and does not only warn of that.
+            PolicyDenied: all else is, and the policy revokes something on it.
             Unavailable: no gate of this process knows the model.
         """
-        held = [finding for finding in self.findings if not finding.tolerated]
-        codes = {finding.code for finding in held if finding.outcome == "not-proved"}
-        found = "; ".join(finding.message for finding in held)
+        codes = {finding.code for finding in self.findings if finding.outcome == "not-proved"}
+        found = "; ".join(finding.message for finding in self.findings)
         if "base.unchanged" in codes:
             raise WrongBase("the model is not what the gate left", found=found)
         if codes == {withdrawn.CODE}:
-            revoked = tuple(f"{one.code}: {one.message}" for one in held if one.code in codes)
+            revoked = tuple(f"{one.code}: {one.message}" for one in self.findings if one.code in codes)
             raise PolicyDenied("the policy revokes what is on the model", reasons=revoked, fix="Deactivate it.")
         if codes:
             raise LoadMismatch("the model is not what the gate left", found=found)

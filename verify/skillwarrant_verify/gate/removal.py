@@ -63,7 +63,8 @@ def deactivate(charter: Charter, model: Any, adapter_name: str, context: Context
             settled = register.without(adapter_name)
             if known:  # what somebody else has changed stays a finding
                 settled = settled.settled(after)
-            undo.steps.append(settled.keep(left))
+            undo.steps.append(Register.way_back(left))
+            settled.keep(left)
             _record(charter, attempt)
         return left  # type: ignore[no-any-return]
 

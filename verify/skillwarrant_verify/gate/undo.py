@@ -32,7 +32,11 @@ class Undo:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Whatever stops the block is taken back before the caller hears of it."""
+        """Whatever stops the block is taken back before the caller hears of it.
+
+        Who is interrupted while the last record is written has all of it undone, though that may be on disk by
+        then: a log that names an adapter which is not there errs on the safe side.
+        """
         try:
             yield
         except BaseException:

@@ -6,7 +6,6 @@ register keeps, is held against the revocations again before others join it, and
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -17,7 +16,6 @@ from skillwarrant_verify.deciding.rules_versions import revoked_release
 from skillwarrant_verify.gate.charter import Charter
 from skillwarrant_verify.gate.companions import MERGED, Register, Skill
 
-_logger = logging.getLogger("skillwarrant.policy")
 __all__ = ["CODE", "refuse_withdrawn", "withdrawn_checks"]
 
 CODE: Final = "adapter.not-revoked"
@@ -40,10 +38,6 @@ def refuse_withdrawn(
     if not found:
         return
     reasons = tuple(f"{name}: {_RULE}: it is revoked: {said}" for name, said in found)
-    if charter.policy.severity(_RULE, charter.clock()) == "warn":
-        for reason in reasons:
-            _logger.warning("tolerated by policy: %s", shown(reason, 1000))
-        return
     away = " and ".join(
         f"deactivate {name!r}" for name in dict.fromkeys(name for name, _ in found) if name != MERGED
     )
@@ -54,7 +48,6 @@ def refuse_withdrawn(
 
 def withdrawn_checks(charter: Charter, register: Register, names: AbstractSet[str]) -> Iterator[Check]:
     """One for each release on the model, and for each adapter of which nobody knows the release."""
-    tolerated = charter.policy.severity(_RULE, charter.clock()) == "warn"
     for name, skill, said in _members(charter, register, names):
         release = f"{skill.verified.manifest.skill.name} {skill.verified.manifest.skill.version}"
         yield Check(
@@ -62,7 +55,6 @@ def withdrawn_checks(charter: Charter, register: Register, names: AbstractSet[st
             outcome="not-proved" if said else "proved",
             message=shown(f"{name} is revoked by now: {said}" if said else f"{release} is not revoked", 1000),
             adapter=name,
-            tolerated=bool(said) and tolerated,
         )
     for name in register.foreign(names):
         message = shown(f"nobody knows which release {name} is, so whether it is revoked", 1000)
