@@ -8,8 +8,8 @@ from skillwarrant_format.strict_json import JsonObject
 from skillwarrant_verify.rego.engine import Modules, functions
 from skillwarrant_verify.rego.lint import Linted, lint
 from skillwarrant_verify.rego.modules import INPUT_FIELDS, RegoAnswer, RegoModules
-from skillwarrant_verify.rego.outline import outline
 from skillwarrant_verify.rego.source import read_sources
+from skillwarrant_verify.rego.walk import outline
 
 FUNCTIONS = frozenset(functions())
 

@@ -16,7 +16,7 @@ from skillwarrant_verify.rego import modules as rego
 from skillwarrant_verify.rego import source as rego_source
 from skillwarrant_verify.rego import tests as rego_tests
 from skillwarrant_verify.rego import worker as rego_worker
-from skillwarrant_verify.rego.lint import _OUTSIDE
+from skillwarrant_verify.rego.lint_names import OUTSIDE as REFUSED
 from skillwarrant_verify.rego.modules import INPUT_FIELDS, RegoModules
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "rego.md").read_text(encoding="utf-8")
@@ -123,4 +123,4 @@ def test_functions_that_look_outside_are_refused(name: str) -> None:
 
 
 def test_every_function_that_looks_outside_is_named() -> None:
-    assert set(OUTSIDE) == set(_OUTSIDE)
+    assert set(OUTSIDE) == set(REFUSED)

@@ -41,7 +41,7 @@ class Used:
     @property
     def rule(self) -> str:
         """The path of the rule that reads."""
-        return ".".join(("data", *package_of(self.module), _reader(self.module, self.read)))
+        return ".".join(("data", *package_of(self.module), name_of(self.module, self.read.rule)))
 
     @property
     def name(self) -> str:
@@ -69,18 +69,19 @@ class Graph:
         for module in self.modules:
             local = {(bind.rule, bind.name) for bind in module.binds}
             for read in module.reads:
-                tested = is_test(module) or TEST.fullmatch(_reader(module, read)) is not None
-                path = None if (read.rule, read.base) in local else self._path(module, read)
+                tested = is_tested(module, read.rule)
+                path = None if (read.rule, read.base) in local else self.path(module, read.base, read.path)
                 yield Used(read=read, module=module, path=path, in_test=tested)
 
-    def _path(self, module: Outline, read: Read) -> Path | None:
+    def path(self, module: Outline, base: str, rest: Sequence[str]) -> Path | None:
+        """The path of a name that is not local, with what is below it; None for a function of the engine."""
         package = package_of(module)
         for item in module.imports:
-            if item.alias == read.base and item.path[0] in DOCUMENTS:
-                return (*item.path, *read.path)
-        if read.base in DOCUMENTS:
-            return (read.base, *read.path)
-        return ("data", *package, read.base, *read.path) if read.base in self.packages[package] else None
+            if item.alias == base and item.path[0] in DOCUMENTS:
+                return (*item.path, *rest)
+        if base in DOCUMENTS:
+            return (base, *rest)
+        return ("data", *package, base, *rest) if base in self.packages[package] else None
 
     def is_package(self, path: Path) -> bool:
         """Whether a path of `data` is a package, or one begins with it."""
@@ -98,7 +99,7 @@ class Graph:
     def edges(self) -> frozenset[tuple[RuleName, RuleName, bool]]:
         """Which rule reads which, and whether it is a test that reads."""
         return frozenset(
-            ((package_of(use.module), _reader(use.module, use.read)), rule, use.in_test)
+            ((package_of(use.module), name_of(use.module, use.read.rule)), rule, use.in_test)
             for use in self.uses
             if use.path is not None and use.path[0] == "data" and (rule := self.rule(use.path)) is not None
         )
@@ -115,8 +116,14 @@ class Graph:
         return ()
 
 
-def _reader(module: Outline, read: Read) -> str:
-    return module.rules[read.rule].name[0] or ""
+def name_of(module: Outline, rule: int) -> str:
+    """The name of one of its definitions."""
+    return module.rules[rule].name[0] or ""
+
+
+def is_tested(module: Outline, rule: int) -> bool:
+    """Whether one of its definitions is a test, or what only tests need."""
+    return is_test(module) or TEST.fullmatch(name_of(module, rule)) is not None
 
 
 def package_of(module: Outline) -> Path:

@@ -7,7 +7,6 @@ reads, names that do not exist, functions whose answer is not in the input. It w
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,9 @@ from typing import Final
 
 from skillwarrant_format.errors import PolicyError
 from skillwarrant_verify.deciding.codes import is_reserved
-from skillwarrant_verify.rego.graph import DOCUMENTS, ROOT, TEST, TEST_ROOT, Graph, Path, Used, is_test, package_of
+from skillwarrant_verify.rego.graph import ROOT, TEST, TEST_ROOT, Graph, Path, is_test, package_of
+from skillwarrant_verify.rego.lint_names import CONFIG, did_you_mean, hidden, unknown
+from skillwarrant_verify.rego.meanings import Meanings
 from skillwarrant_verify.rego.outline import Kind, Outline, Rule
 
 __all__ = ["ALLOW", "Linted", "RegoRule", "RequiredPath", "is_entry", "lint"]
@@ -25,19 +26,8 @@ ALLOW: Final = "allow"
 _ENTRY: Final = re.compile(r"(?:deny|violation|warn)(?:_[A-Za-z0-9_]+)?")
 _ENTRIES: Final = (ALLOW, "deny", "violation", "warn")
 _DECISION: Final = "decision"  # what an OPA server is asked for; see opa_http
-_CONFIG: Final = ("data", "config")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_PROBLEMS: Final = 20  # said at once; looking for what was meant takes time
-_PRINT: Final = "print"  # syntax, and so in no list of functions
-_OUTSIDE: Final = {
-    "http.send": "ask before, and give the answer as data.config",
-    "opa.runtime": "give what it tells as data.config",
-    "rand.intn": "a decision does not throw dice",
-    "time.now_ns": "use time.parse_rfc3339_ns(input.now)",
-    "trace": "use print, in a test",
-    "uuid.rfc4122": "a decision does not throw dice",
-}
-"""Functions whose answer is in neither input nor data: two evaluations of one input could differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +80,12 @@ def lint(modules: Sequence[Outline], *, functions: Collection[str], fields: Coll
         PolicyError: naming everything that is wrong, each with its file and line.
     """
     graph = Graph(modules)
+    meanings = Meanings(graph)
     checks = (
         _shapes(graph),
-        _hidden(graph, functions),
-        _unknown(graph, functions, fields),
+        _extended(graph),
+        hidden(graph, functions),
+        unknown(graph, meanings, functions, fields),
         _reserved(graph),
         _circles(graph),
         _unread(graph),
@@ -108,7 +100,7 @@ def lint(modules: Sequence[Outline], *, functions: Collection[str], fields: Coll
         packages=tuple(sorted(".".join(package) for package in graph.packages)),
         rules=rules,
         tests=tuple(_rules(graph, tests=True)),
-        required=tuple(_required(graph)),
+        required=tuple(_required(graph, meanings)),
     )
 
 
@@ -147,6 +139,17 @@ def _objection(module: Outline, rule: Rule) -> str | None:
     return complaint if kinds and (more or rule.kind not in kinds) else None
 
 
+def _extended(graph: Graph) -> Iterator[str]:
+    """Rules that are another in a test module: no gate has that one, and so the tests would be of other rules."""
+    for rules in graph.packages.values():
+        for name, definitions in rules.items():
+            decides = [f"{module.file}:{rule.line}" for module, rule in definitions if not is_test(module)]
+            for module, rule in definitions if decides else ():
+                if is_test(module) and not is_entry(name):
+                    why = f"adds to the rule of {decides[0]}, and only in tests; give it another name"
+                    yield f"{module.file}:{rule.line}: {name} {why}"
+
+
 def _form(name: str) -> tuple[frozenset[Kind], str]:
     """The kinds that a rule of this name may be of, none for any; and what to say of others."""
     if TEST.fullmatch(name):
@@ -158,69 +161,6 @@ def _form(name: str) -> tuple[frozenset[Kind], str]:
         complaint = f"is no set of messages, write `{name} contains message if {{ … }}`, or give it another name"
         return frozenset({"set"}), complaint
     return frozenset(), ""
-
-
-def _hidden(graph: Graph, functions: Collection[str]) -> Iterator[str]:
-    """Names that hide another: Rego then reads the wrong one without a word."""
-    built_in = {name.partition(".")[0] for name in functions} | {_PRINT}
-    below = {(package[:-1], package[-1]) for package in graph.packages}
-    for module in graph.modules:
-        names = [(bind.name, bind.line) for bind in module.binds]
-        names += [(item.alias, item.line) for item in module.imports]
-        for name, line in names:
-            if name in DOCUMENTS:
-                yield f"{module.file}:{line}: another {name} hides the document of that name"
-        rules = graph.packages[package_of(module)]
-        for item in module.imports:
-            if item.alias in rules:
-                yield f"{module.file}:{item.line}: the import {item.alias} hides the rule of that name"
-        for rule in module.rules:
-            if rule.name[0] in built_in:
-                yield f"{module.file}:{rule.line}: the rule {rule.name[0]} hides a built-in function"
-            if (package_of(module), rule.name[0]) in below:
-                yield f"{module.file}:{rule.line}: the rule {rule.name[0]} has the name of a package"
-
-
-def _unknown(graph: Graph, functions: Collection[str], fields: Collection[str]) -> Iterator[str]:
-    """Names that do not exist, and functions that look outside."""
-    for module in graph.modules:
-        for item in module.imports:
-            path = tuple(item.path)
-            if path[0] in DOCUMENTS and not graph.is_package(path) and (why := _missing(graph, path, fields)):
-                yield f"{module.file}:{item.line}: {why}"
-    for use in graph.uses:
-        why = _no_function(graph, use, functions) if use.read.called else None
-        if use.path is not None and why is None:
-            why = _missing(graph, use.path, fields)
-        if why:
-            yield f"{use.where}: {why}"
-
-
-def _no_function(graph: Graph, use: Used, functions: Collection[str]) -> str | None:
-    if use.path is not None:
-        package, name = graph.rule(use.path) or ((), "")
-        defined = graph.packages.get(package, {}).get(name, [])
-        if any(rule.kind == "function" for _, rule in defined):
-            return None
-    elif use.name in _OUTSIDE:
-        return f"{use.name} looks outside of input and data, {_OUTSIDE[use.name]}"
-    elif use.name in functions or use.name == _PRINT:
-        return None
-    return f"there is no function {use.name}{_meant(use.name, functions)}"
-
-
-def _missing(graph: Graph, path: Path, fields: Collection[str]) -> str | None:
-    name = ".".join(path)
-    if path[0] == "input":
-        if len(path) == 1 or path[1] in fields:
-            return None
-        return f"the input has no field {path[1]}{_meant(path[1], fields)}"
-    if path[:2] == _CONFIG or graph.rule(path) is not None:
-        return None
-    if graph.is_package(path):
-        return f"{name} is read as a whole, name the rule"
-    known = [".".join(("data", *package, rule)) for package, rules in graph.packages.items() for rule in rules]
-    return f"nothing defines {name}{_meant(name, known)}"
 
 
 def _reserved(graph: Graph) -> Iterator[str]:
@@ -249,26 +189,23 @@ def _unread(graph: Graph) -> Iterator[str]:
                 continue
             if (package, name) in read or ((package, name) in read_by_tests and is_test(module)):
                 continue
-            meant = _meant(name.partition("_")[0], _ENTRIES)
+            meant = did_you_mean(name.partition("_")[0], _ENTRIES)
             if rule.kind != "function" or meant:
                 yield f"{module.file}:{rule.line}: nothing reads the rule {name}{meant}"
 
 
-def _required(graph: Graph) -> Iterator[RequiredPath]:
+def _required(graph: Graph, meanings: Meanings) -> Iterator[RequiredPath]:
     """Every path that is read where its absence would leave the rule undefined."""
     found: dict[Path, RequiredPath] = {}
     for use in graph.uses:
-        path = use.path
-        if use.in_test or not use.read.plain or path is None or not (path[0] == "input" or path[:2] == _CONFIG):
+        if use.in_test or not use.read.plain:
             continue
-        first = found.setdefault(
-            path, RequiredPath(path=path, collection=use.read.collection, rule=use.rule, where=use.where)
-        )
-        if use.read.collection:
-            found[path] = replace(first, collection=True)
+        for path in meanings.of(use):
+            if path[0] != "input" and path[:2] != CONFIG:
+                continue
+            first = found.setdefault(
+                path, RequiredPath(path=path, collection=use.read.collection, rule=use.rule, where=use.where)
+            )
+            if use.read.collection:
+                found[path] = replace(first, collection=True)
     yield from (found[path] for path in sorted(found))
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
-    return f" (did you mean {near[0]}?)" if near else ""

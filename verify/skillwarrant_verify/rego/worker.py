@@ -17,7 +17,7 @@ from typing import Final
 
 from skillwarrant_verify.rego.engine import EngineError, Modules, functions, wrong_answers
 from skillwarrant_verify.rego.frames import receive, send
-from skillwarrant_verify.rego.outline import outline
+from skillwarrant_verify.rego.walk import outline
 
 __all__ = ["main"]
 
