@@ -10,10 +10,19 @@ import pytest
 import torch
 from peft import PeftModel
 
-from skillwarrant_format.errors import AuditError, LoadMismatch, SkillwarrantError, Unavailable, WrongBase
+from skillwarrant_format.errors import (
+    AuditError,
+    LoadMismatch,
+    PolicyDenied,
+    SkillwarrantError,
+    Unavailable,
+    WrongBase,
+)
 from skillwarrant_verify import LoadOptions, StackItem
 from skillwarrant_verify.base import measure
 from world import PRODUCTION, Failing, World, llama, observed, phases, report
+
+REVOKES_K = '[[revocations.skills]]\nname = "acme/check-k"\n'
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +202,50 @@ def test_a_check_sees_the_state_after_the_last_operation_and_not_before(
     with torch.no_grad():
         base.lm_head.weight.add_(0)
     assert [check.code for check in gate.check(model).findings] == ["base.unaltered"]
+
+
+def test_what_was_revoked_since_is_a_finding_and_lets_nothing_join(
+    world: World, log: Path, adapters: dict[str, Path]
+) -> None:
+    model = world.gate(log).activate(llama(), adapters["k"], context=PRODUCTION)
+    later = world.gate(log, REVOKES_K)
+    (found,) = later.check(model).findings
+    assert (found.code, found.outcome, found.adapter) == ("adapter.not-revoked", "not-proved", "default")
+    with pytest.raises(PolicyDenied, match=r"revokes what is on the model.*acme/check-k"):
+        later.check(model).require()
+    options = LoadOptions(adapter_name="b")
+    with pytest.raises(PolicyDenied, match=r"default: manifest.not-revoked.*First deactivate 'default'"):
+        later.activate(model, adapters["b"], context=PRODUCTION, options=options)
+    assert set(model.peft_config) == {"default"}
+    assert phases(log)[-1] == "refused"
+    bare = later.deactivate(model, "default", context=PRODUCTION)
+    model = later.activate(bare, adapters["b"], context=PRODUCTION, options=options)
+    assert later.check(model).findings == ()
+
+
+@pytest.mark.parametrize("what", ["signer", "statement"])
+def test_a_resident_is_asked_about_by_its_signer_and_its_statement_too(
+    world: World, log: Path, loaded: Any, what: str
+) -> None:
+    (first, *_) = world.gate(log).check(loaded).checks
+    assert first.outcome == "proved"
+    seen = observed(log)[-1].skills[0]
+    text = (
+        f'[[revocations.signers]]\nissuer = "{seen.issuer}"\nidentity = "{seen.identity}"\n'
+        if what == "signer"
+        else f'[revocations]\nmanifests = ["{seen.statement}"]\n'
+    )
+    found = world.gate(log, text).check(loaded).findings
+    names = ["b", "k"] if what == "signer" else [seen.adapter]
+    assert [(one.code, one.adapter) for one in found] == [("adapter.not-revoked", name) for name in names]
+
+
+def test_a_part_of_a_mixture_and_what_was_merged_are_asked_about_too(world: World, log: Path, loaded: Any) -> None:
+    gate, later = world.gate(log), world.gate(log, REVOKES_K)
+    gate.add_weighted_adapter(loaded, ["k", "b"], [0.5, 0.5], "mix", context=PRODUCTION, combination_type="linear")
+    gate.deactivate(loaded, "k", context=PRODUCTION)
+    assert [one.adapter for one in later.check(loaded).findings] == ["mix"]
+    with pytest.raises(PolicyDenied, match="revoke"):
+        later.merge_and_unload(loaded, adapter_names=["b"], context=PRODUCTION)
+    merged = gate.merge_and_unload(loaded, adapter_names=["mix"], context=PRODUCTION)
+    assert [one.adapter for one in later.check(merged).findings] == ["(merged into the base)"]
