@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 from xml.etree import ElementTree as ET
 
 from skillwarrant_format.errors import shown
 
 __all__ = ["Test", "junit", "write_junit"]
 
+_PATH_CHARS: Final = 4_096
 Outcome: TypeAlias = Literal["pass", "fail", "error", "skip"]
 
 
@@ -35,7 +36,7 @@ def junit(suites: Mapping[str, Sequence[Test]]) -> ET.Element:
     every = [test for tests in suites.values() for test in tests]
     root = ET.Element("testsuites", _counts(every))
     for name, tests in suites.items():
-        suite = ET.SubElement(root, "testsuite", {"name": shown(name), **_counts(tests)})
+        suite = ET.SubElement(root, "testsuite", {"name": shown(name, _PATH_CHARS), **_counts(tests)})
         for test in tests:
             _add(suite, name, test)
     return root
@@ -56,8 +57,14 @@ def _counts(tests: Sequence[Test]) -> dict[str, str]:
 
 def _add(suite: ET.Element, classname: str, test: Test) -> None:
     file, _, line = test.place.rpartition(":")
-    place = {"file": file, "line": line} if line.isdecimal() else {"file": test.place}
-    case = ET.SubElement(suite, "testcase", {"classname": shown(classname), "name": shown(test.name), **place})
+    place = (
+        {"file": shown(file, _PATH_CHARS), "line": line}
+        if line.isdecimal()
+        else {"file": shown(test.place, _PATH_CHARS)}
+    )
+    case = ET.SubElement(
+        suite, "testcase", {"classname": shown(classname, _PATH_CHARS), "name": shown(test.name), **place}
+    )
     if test.outcome == "pass":
         return
     word = {"fail": "failure", "error": "error", "skip": "skipped"}[test.outcome]

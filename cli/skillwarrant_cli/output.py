@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final, NoReturn
 
 import click
@@ -27,6 +29,7 @@ __all__ = [
     "good",
     "loud",
     "note",
+    "place",
     "prepare",
     "refuse",
     "report",
@@ -36,6 +39,8 @@ __all__ = [
 
 OUTCOMES: Final = {1: "refused", 2: "misuse", 3: "could-not-check"}
 """Exit code -> `outcome` in JSON; 0 is "ok"."""
+_OURS: Final = re.compile(r"\x1b\[(?:0|1|31|32|33)m|[\n\t]")  # what `good`, `bad` and `loud` write, and layout
+_PATH_CHARS: Final = 4_096  # what Linux takes
 _NO: Final = {"demo": "failed"}  # a command whose no is about itself
 _COULD_NOT: Final = {
     "approve": "sign",
@@ -152,6 +157,11 @@ def facts(rows: Iterable[tuple[str, str]], *, indent: str = "  ") -> str:
     return "\n".join(f"{indent}{name:<{width}}  {value}".rstrip() for name, value in listed)
 
 
+def place(path: Path | str) -> str:
+    """A path for people, in one line: a directory's name can hold line ends, and colours."""
+    return shown(str(path), _PATH_CHARS)
+
+
 def good(text: str) -> str:
     """Decoration for a yes."""
     return click.style(text, fg="green", bold=True)
@@ -190,4 +200,13 @@ def _dumps(fields: JsonObject) -> str:
 
 def _echo(text: str, *, err: bool = False) -> None:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    click.echo(text, err=err, color=False if plain else None)
+    click.echo(_safe(text), err=err, color=False if plain else None)
+
+
+def _safe(text: str) -> str:
+    """Nothing in it commands a terminal but the decoration of ours: what was forgotten upstream is escaped here."""
+    found, at = [], 0
+    for ours in _OURS.finditer(text):
+        found += [shown(text[at : ours.start()], len(text)), ours.group()]
+        at = ours.end()
+    return "".join(found) + shown(text[at:], len(text))

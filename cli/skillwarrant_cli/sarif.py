@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -76,5 +77,5 @@ def _uri(file: Path) -> str:
     """Relative where it lies below here, as the services want it."""
     absolute = file.absolute()
     if absolute.is_relative_to(Path.cwd()):
-        return quote(absolute.relative_to(Path.cwd()).as_posix())
+        return quote(os.fsencode(absolute.relative_to(Path.cwd()).as_posix()))
     return absolute.as_uri()

@@ -73,3 +73,13 @@ def test_json_is_one_ascii_line_whatever_is_in_it():
 
 def test_columns_line_up_and_a_row_without_a_name_goes_on():
     assert output.facts([("a", "1"), ("bcd", "2"), ("", "3")]) == "  a    1\n  bcd  2\n       3"
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b]0;pwned\x07", "\x1b[2J", "\x1b[8m", "\x9b2J", "\rclean", "\u202e", "\udcff"]
+)
+def test_what_commands_a_terminal_is_escaped_whoever_printed_it(text):
+    stream = Terminal()
+    with redirect_stdout(stream):
+        output.answer(f"{output.good('passed')}\n  {text} x", {}, code="passed", as_json=False)
+    assert stream.getvalue() == f"\x1b[32m\x1b[1mpassed\x1b[0m\n  {ascii(text)[1:-1]} x\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -94,3 +96,34 @@ def test_where_there_is_no_policy_nothing_was_checked(
 
 def test_what_is_to_be_checked_needs_neither_torch_nor_sigstore(policy: Path, modules_after: Any) -> None:
     assert not modules_after("policy", "check", policy) & {"torch", "sigstore", "requests", "pydantic", "rich"}
+
+
+HOSTILE = (
+    "a\x1b]0;pwned\x07\x1b[2Jb",
+    "a\x01b",
+    "a\nclean  b",
+    os.fsdecode(b"a\xffb"),
+    'a"<&>]]>b',
+    "a\u2028\ufffeb",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("command", ["check", "test"])
+def test_a_directorys_name_commands_no_terminal_and_breaks_no_report(
+    run: Any, policy: Path, check_sarif: Any, command: str, name: str
+) -> None:
+    here = Path("many", name)
+    here.parent.mkdir()
+    policy.parent.rename(here)
+    change(here / "policy.toml", "@refs/tags/v*", "@refs/heads/*")
+    change(here / "cases.toml", 'deny = ["environment.allowed"]', 'deny = ["class.allowed"]')
+    written = ["--sarif", "s.json", *(["--junit", "j.xml"] if command == "test" else [])]
+    result = run("policy", command, "many", *written)
+    assert result.exit_code == (1 if command == "test" else 0)
+    assert all(char.isprintable() for line in result.stdout.split("\n") for char in line)
+    assert not any(line.startswith("clean") for line in result.stdout.splitlines())
+    check_sarif(json.loads(Path("s.json").read_text()))
+    if command == "test":
+        written_tests = ET.parse("j.xml").getroot()  # noqa: S314  # we wrote it
+        assert len(written_tests.findall(".//failure")) == int(written_tests.get("failures", 0)) > 0

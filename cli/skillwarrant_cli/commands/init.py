@@ -47,5 +47,6 @@ def command(directory: Path, path: Path | None, force: bool, as_json: bool) -> N
         replace(path, template(adapter).encode())
     else:
         write_template(adapter, path)
-    text = f"{output.good('wrote')}  {path}\n\nFill it in, then:  skillwarrant sign {shlex.quote(str(directory))}"
+    then = f"Fill it in, then:  skillwarrant sign {shlex.quote(str(directory))}"
+    text = f"{output.good('wrote')}  {output.place(path)}\n\n{then}"
     output.answer(text, {"path": str(path)}, code="written", as_json=as_json)

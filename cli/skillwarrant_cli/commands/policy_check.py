@@ -71,10 +71,10 @@ def _count(number: int, word: str) -> str:
 
 def _lines(file: Path, remarks: Sequence[Found]) -> Iterator[str]:
     if not remarks:
-        yield f"{output.good('clean')}  {file}"
+        yield f"{output.good('clean')}  {output.place(file)}"
     for one in remarks:
         word = output.bad("error") if one.level == "error" else output.loud("warning")
-        place = str(file) if one.line is None else f"{file}:{one.line}"
+        place = output.place(file if one.line is None else f"{file}:{one.line}")
         yield f"{word}  {place}  {one.key}  [{one.code}]".replace("    [", "  [")
         yield f"    {one.message}"
         if one.fix:

@@ -50,7 +50,7 @@ def command(
         decisions = past_decisions(log, operator_key)
     _write(file, (decision_event(past, labels=named, show_input=show_input) for past in decisions))
     fields: JsonObject = {"decisions": len(decisions), "file": str(file)}
-    output.answer(f"{len(decisions)} decisions in {file}", fields, code=CODES[0], as_json=as_json)
+    output.answer(f"{len(decisions)} decisions in {output.place(file)}", fields, code=CODES[0], as_json=as_json)
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -153,9 +153,9 @@ def _tell(policy: Path, cases: Path, *, as_json: bool) -> None:
     remarks = check(policy, datetime.now(UTC))
     results = run_cases(Policy.load(policy), read_cases(policy))
     passed = sum(not result.complaints for result in results)
-    place = shlex.quote(str(policy.parent))
+    place = output.place(shlex.quote(str(policy.parent)))
     lines = [
-        f"{output.good('wrote')}  {policy}  {cases}",
+        f"{output.good('wrote')}  {output.place(policy)}  {output.place(cases)}",
         *(f"  {output.loud('look at')} line {one.line}: {one}" for one in remarks),
         "",
         f"{passed} of {len(results)} cases pass. Read both files, then:  skillwarrant policy test {place}",

@@ -33,7 +33,7 @@ def command(*, directory: Path, file: Path, as_json: bool) -> None:
     from skillwarrant_attest import write_pack
 
     bundle, digest = write_pack(directory, file)
-    text = f"{output.good('packed')}  {bundle.name} revision {bundle.revision}  {file}"
+    text = f"{output.good('packed')}  {bundle.name} revision {bundle.revision}  {output.place(file)}"
     output.answer(
         text, {"path": str(file), "digest": str(digest), "policy": bundle.to_json()}, code=CODES[0], as_json=as_json
     )

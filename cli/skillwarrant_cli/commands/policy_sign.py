@@ -144,7 +144,7 @@ def _report(path: Path, raw: bytes, trust_config: Path | None, *, as_json: bool)
         ("until", f"{policy.not_after:%Y-%m-%d %H:%M} UTC"),
         ("files", str(len(statement.subjects))),
         ("log entry", f"{entry.index} of {entry.origin}"),
-        ("bundle", str(path)),
+        ("bundle", output.place(path)),
     )
     trust = () if trust_config is None else (f"    --trust-config {shlex.quote(str(trust_config))} \\",)
     text = "\n".join(

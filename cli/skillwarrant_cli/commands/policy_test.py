@@ -126,10 +126,10 @@ def _lines(one: _Tested) -> Iterator[str]:
     failed = one.failed
     word = output.bad("failed") if failed else output.good("passed")
     counted = f"{len(failed)} of {one.count}" if failed else str(one.count)
-    yield f"{word}  {one.policy.name} revision {one.policy.revision}: {counted} cases  ({one.file})"
+    yield f"{word}  {one.policy.name} revision {one.policy.revision}: {counted} cases  ({output.place(one.file)})"
     for result in one.results:
         if result.complaints:
-            yield from ("", f"  {result.case.name}  ({result.case.place})")
+            yield from ("", f"  {result.case.name}  ({output.place(result.case.place)})")
             yield from (f"    {complaint}" for complaint in result.complaints)
             yield from (f"      {reason}" for reason in result.reasons)
     yield from _rego_lines(one.rego)
