@@ -5,7 +5,9 @@ The long run, and another Rego implementation as a third opinion, are in FUZZ.md
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -82,6 +84,56 @@ def test_both_allow_the_input_as_it_is(policy: Policy, modules: RegoModules) -> 
 def test_they_agree_on_every_mutant(tally: Tally) -> None:
     assert tally.mutants == MUTANTS
     assert [(name, native, rego) for name, _, native, rego in tally.disagree] == []
+
+
+SEVEN, EIGHT = "https://idp.acme.example/board/7", "https://idp.acme.example/board/8"
+ANN = "ann@acme.example"
+IDP, ACCOUNTS = "https://idp.acme.example", "https://accounts.example.com"
+REVOKED = {"sha256": "0" * 62 + "ff"}
+
+
+def evidence(*changes: tuple[int, str, Any], failed: str | None = None) -> Any:
+    """The document with other evidence: at a place, a field, its value; and a failed certification, signed then."""
+    found = copy.deepcopy(document())
+    for place, key, value in changes:
+        found["evidence"][place][key] = value
+    if failed is not None:
+        one = copy.deepcopy(found["evidence"][0])
+        one["signedAt"], one["predicate"]["result"] = failed, "failed"
+        found["evidence"].append(one)
+    return found
+
+
+def signer(identity: str, issuer: str = IDP) -> Any:
+    return {"identity": identity, "issuer": issuer, "kind": "uri" if "://" in identity else "email"}
+
+
+@pytest.mark.parametrize(
+    ("given", "codes"),
+    [
+        (evidence((0, "about", "files")), {"behaviour.certified"}),
+        (evidence((1, "about", "files")), {"release.approved"}),
+        (evidence((0, "about", "statement"), (1, "about", "statement")), set()),
+        (evidence((0, "statement", REVOKED)), {"behaviour.certified"}),
+        (evidence((1, "statement", REVOKED)), {"release.approved"}),
+        (evidence((3, "statement", REVOKED)), {"evidence.present"}),
+        (evidence((0, "bundle", REVOKED), (1, "bundle", REVOKED), (3, "bundle", REVOKED)), set()),
+        (evidence(failed="2026-11-10T00:00:00Z"), {"behaviour.certified"}),
+        (evidence(failed="2026-11-11T00:00:00Z"), {"behaviour.certified"}),
+        (evidence(failed="2026-11-09T00:00:00Z"), set()),
+        (evidence((1, "signer", signer(EIGHT))), set()),
+        (evidence((1, "signer", signer(SEVEN))), {"release.approved"}),
+        (evidence((1, "signer", signer(SEVEN + "@a")), (2, "signer", signer(SEVEN + "@b"))), {"release.approved"}),
+        (evidence((1, "signer", signer(SEVEN + "@a")), (2, "signer", signer(EIGHT + "@a"))), set()),
+        (evidence((1, "signer", signer(ANN, ACCOUNTS))), set()),
+        (evidence((1, "signer", signer(ANN, ACCOUNTS)), (2, "signer", signer(ANN))), {"release.approved"}),
+    ],
+)
+def test_they_agree_on_evidence_that_does_not_count(
+    policy: Policy, modules: RegoModules, given: Any, codes: set[str]
+) -> None:
+    assert native_codes(policy, given) == codes
+    assert rego_codes(modules, policy, given) == codes
 
 
 def test_they_deny_for_the_same_requirements(tally: Tally) -> None:
