@@ -35,6 +35,7 @@ __all__ = [
     "report",
     "report_error",
     "report_internal",
+    "skipped",
 ]
 
 OUTCOMES: Final = {1: "refused", 2: "misuse", 3: "could-not-check"}
@@ -160,6 +161,12 @@ def facts(rows: Iterable[tuple[str, str]], *, indent: str = "  ") -> str:
 def place(path: Path | str) -> str:
     """A path for people, in one line: a directory's name can hold line ends, and colours."""
     return shown(str(path), _PATH_CHARS)
+
+
+def skipped(folders: Iterable[Path]) -> list[str]:
+    """What was not looked at, as one block; none where that is nothing."""
+    lines = [f"{loud('skipped')}  {place(folder)}" for folder in folders]
+    return ["\n".join(lines)] if lines else []
 
 
 def good(text: str) -> str:

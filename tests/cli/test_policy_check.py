@@ -54,7 +54,7 @@ def test_an_error_is_a_no_at_its_line(run: Any, policy: Path) -> None:
 def test_json_has_every_remark(run: Any, policy: Path) -> None:
     change(policy, "@refs/tags/v*", "@refs/heads/*")
     answer = json.loads(run("policy", "check", policy, "--json").stdout)
-    assert {"policies", "policies[].remarks"} == set(FIELDS)
+    assert {"policies", "policies[].remarks", "skipped"} == set(FIELDS)
     assert (answer["outcome"], answer["code"]) == ("ok", "checked")
     (remark,) = answer["policies"][0]["remarks"]
     assert remark.keys() == {"code", "level", "message", "key", "line", "fix"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_json_is_one_object_whatever_the_outcome(run: Any, policy: Path) -> None
     assert (result.exit_code, result.stderr) == (1, "")
     assert (bad["outcome"], bad["code"]) == ("refused", "policy.failed")
     (one,) = bad["policies"]
-    assert {"policies", *(f"policies[].{name}" for name in ("cases", "coverage", "rego"))} == set(FIELDS)
+    assert {"policies", "skipped", *(f"policies[].{name}" for name in ("cases", "coverage", "rego"))} == set(FIELDS)
     failed = [case for case in one["cases"] if not case["passed"]]
     assert [case["denied"] for case in failed] == [["environment.allowed"]]
     assert failed[0]["reasons"][0].startswith("[environment.allowed]")
@@ -104,6 +105,21 @@ def test_what_no_case_shows_is_named_with_its_line(run: Any, policy: Path) -> No
     result = run("policy", "test", policy)
     assert result.exit_code == 0
     assert "policy.in-force        never denied  policy.toml:6 not_after" in result.stdout
+
+
+def test_folders_that_were_not_looked_at_are_named(run: Any, policy: Path) -> None:
+    Path("many/deep").mkdir(parents=True)
+    policy.rename("many/p")
+    for command in ("test", "check"):
+        result = run("policy", command, "many")
+        assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "skipped  many/deep")
+        assert json.loads(run("policy", command, "many", "--json").stdout)["skipped"] == ["many/deep"]
+    shutil.copytree("many/p", "many/p/inner")
+    assert run("policy", "test", "many/p").stdout.splitlines()[-1] == "skipped  many/p/inner"
+    Path("many/p/policy.toml").rename("many/p/Policy.toml")
+    refused = run("policy", "check", "many")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "many/p/Policy.toml is not read" in refused.stderr
 
 
 @pytest.mark.parametrize("make", ["empty", "none", "misspelt", "broken policy"])

@@ -16,7 +16,7 @@ from skillwarrant_verify.deciding.decision_input import from_document, to_docume
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.review.policy_cases import find_policies, read_cases
 from skillwarrant_verify.review.policy_coverage import Covered, coverage
-from skillwarrant_verify.review.policy_test import CaseResult, run_cases
+from skillwarrant_verify.review.policy_test import CaseResult, run_cases, run_rego_tests
 
 POLICY = """\
 api_version = "skillwarrant.dev/policy/v1"
@@ -209,6 +209,41 @@ class TestStrictness:
         policy.with_name("cases").mkdir()
         with pytest.raises(UsageError, match="has no cases"):
             read_cases(policy)
+
+    UNREAD = (
+        *(
+            "cases/x.JSON",
+            "cases/sub/x.json",
+            "cases/more.toml",
+            "cases/x",
+            "case.toml",
+            "cases.json",
+            "Cases.toml",
+        ),
+        *("CASES/x.json", "my-cases.toml", "policy.cases.toml", "staging.cases.toml", "case/x.json", "cases.yaml"),
+        *("a_test.rego", "tests/a_test.rego", "tests/unit/a_test.rego"),
+    )
+
+    @pytest.mark.parametrize("name", UNREAD)
+    def test_what_looks_like_a_test_and_would_not_be_run_is_misuse(self, policy: Path, name: str) -> None:
+        policy.with_name("cases.toml").write_text(INPUT + case())
+        policy.with_name("README.md").write_text("Read me.")
+        policy.with_name("showcase.toml").write_text("")
+        assert run_rego_tests(Policy.load(policy), policy) is None
+        assert len(read_cases(policy)) == 1
+        file = policy.parent / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+        with pytest.raises(UsageError, match="would not be run"):
+            run_rego_tests(Policy.load(policy), policy) or read_cases(policy)
+
+    def test_hidden_files_and_the_cases_of_another_policy_are_nobodys_concern(self, policy: Path) -> None:
+        policy.with_name("cases.toml").write_text(INPUT + case())
+        policy.with_name("staging.toml").write_text(POLICY)
+        policy.with_name("staging.cases.toml").write_text("of somebody else")
+        policy.with_name("cases").mkdir()
+        (policy.with_name("cases") / ".gitkeep").write_text("")
+        assert len(read_cases(policy)) == 1
 
 
 class TestJson:

@@ -22,6 +22,7 @@ __all__ = ["CODES", "FIELDS", "command"]
 CODES: Final = ("checked", "policy.unclean")
 FIELDS: Final = {
     "policies": "each: `file` and `remarks`",
+    "skipped": "folders in DIR that were not looked at: they hold no policy, or DIR holds one itself",
     "policies[].remarks": "each: `code`, `level` (`error` or `warning`), `message`, `key` of the document, and "
     "where there are any `line` and `fix`",
 }
@@ -40,7 +41,7 @@ def command(path: Path, strict: bool, sarif: Path | None, as_json: bool) -> None
     have passed. The codes are in docs/reference/policy-check.md. DIR may hold one policy, or directories with one
     each. Nothing of the policy is run, and no server that it names is contacted.
     """
-    from skillwarrant_verify.review.policy_cases import find_policies
+    from skillwarrant_verify.review.policy_cases import find_policies, skipped_folders
     from skillwarrant_verify.review.policy_lint import RULES, check
 
     now = datetime.now(UTC)
@@ -49,13 +50,17 @@ def command(path: Path, strict: bool, sarif: Path | None, as_json: bool) -> None
         from skillwarrant_cli.sarif import write_sarif
 
         write_sarif(sarif, [_result(file, one) for file, remarks in found for one in remarks], RULES)
-    _tell(found, strict=strict, as_json=as_json)
+    _tell(found, skipped_folders(path), strict=strict, as_json=as_json)
 
 
-def _tell(found: Sequence[tuple[Path, Sequence[Found]]], *, strict: bool, as_json: bool) -> None:
-    text = "\n\n".join("\n".join(_lines(file, remarks)) for file, remarks in found)
+def _tell(
+    found: Sequence[tuple[Path, Sequence[Found]]], skipped: Sequence[Path], *, strict: bool, as_json: bool
+) -> None:
+    blocks = ["\n".join(_lines(file, remarks)) for file, remarks in found]
+    text = "\n\n".join(blocks + output.skipped(skipped))
     fields: JsonObject = {
-        "policies": [{"file": str(file), "remarks": list(map(_fields, remarks))} for file, remarks in found]
+        "policies": [{"file": str(file), "remarks": list(map(_fields, remarks))} for file, remarks in found],
+        "skipped": list(map(str, skipped)),
     }
     levels = [one.level for _, remarks in found for one in remarks]
     errors, warnings = levels.count("error"), levels.count("warning")

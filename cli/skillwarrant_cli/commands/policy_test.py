@@ -32,6 +32,7 @@ FIELDS: Final = {
     "`complaints` and `reasons`",
     "policies[].coverage": "each requirement: `code`, how often it was `proved` and `denied` (a warning counts, "
     "what could not be checked does not), `askedBy`, the line that asks for it, and `covered`: both",
+    "skipped": "folders in DIR that were not looked at: they hold no policy, or DIR holds one itself",
     "policies[].rego": "`tests` (`name`, `place`, `outcome`, `message`) and `lines` (of each file `covered` and "
     "`missed`)",
 }
@@ -81,7 +82,7 @@ def command(*, path: Path, junit: Path | None, sarif: Path | None, reach: ReachC
     A policy with Python rules of its own, or with an OPA server, is tested only with --run-rules or --contact-opa:
     deciding by it runs the one and sends inputs to the other.
     """
-    from skillwarrant_verify.review.policy_cases import find_policies
+    from skillwarrant_verify.review.policy_cases import find_policies, skipped_folders
 
     tested = [_test(file, reach.reach()) for file in find_policies(path)]
     if junit is not None:
@@ -92,7 +93,7 @@ def command(*, path: Path, junit: Path | None, sarif: Path | None, reach: ReachC
         from skillwarrant_cli.sarif import write_sarif
 
         write_sarif(sarif, [result for one in tested for result in _sarif_results(one)], {})
-    _tell(tested, as_json=as_json)
+    _tell(tested, skipped_folders(path), as_json=as_json)
 
 
 def _test(file: Path, reach: Reach) -> _Tested:
@@ -112,9 +113,9 @@ def _test(file: Path, reach: Reach) -> _Tested:
     )
 
 
-def _tell(tested: Sequence[_Tested], *, as_json: bool) -> None:
-    text = "\n\n".join("\n".join(_lines(one)) for one in tested)
-    fields: JsonObject = {"policies": [_fields(one) for one in tested]}
+def _tell(tested: Sequence[_Tested], skipped: Sequence[Path], *, as_json: bool) -> None:
+    text = "\n\n".join(["\n".join(_lines(one)) for one in tested] + output.skipped(skipped))
+    fields: JsonObject = {"policies": [_fields(one) for one in tested], "skipped": list(map(str, skipped))}
     count, failed = sum(one.count for one in tested), sum(len(one.failed) for one in tested)
     if failed:
         message = f"{failed} of {count} cases did not come out as they say"

@@ -6,6 +6,7 @@ Beside `policy.toml` lie `cases.toml` and, each one case, `cases/*.json`; beside
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ from skillwarrant_verify.document.policy_lines import key_lines
 from skillwarrant_verify.review.case_change import merged
 from skillwarrant_verify.review.case_input import document_of
 
-__all__ = ["DOCUMENTS", "Case", "Outcome", "case_files", "find_policies", "read_cases"]
+__all__ = ["DOCUMENTS", "Case", "Outcome", "case_files", "find_policies", "read_cases", "skipped_folders"]
 
 Outcome = Literal["allow", "deny", "undecided"]
 DOCUMENTS: Final = ("policy.toml", "policy.json")
+_CASES: Final = re.compile(r"(?:.*[._-])?cases?(?:\.(?:toml|json|ya?ml))?", re.IGNORECASE | re.DOTALL)
+"""What people call cases, rightly or not."""
 _OUTCOMES: Final = ("allow", "deny", "undecided")
 _MAX_CASES: Final = 10_000
 
@@ -107,8 +110,35 @@ def find_policies(path: Path) -> tuple[Path, ...]:
     return policies
 
 
+def skipped_folders(path: Path) -> tuple[Path, ...]:
+    """The folders in a directory that `find_policies` passes over, and who names the directory may think it reads.
+
+    Where it holds a policy, those in it that hold another; else those that hold none. Hidden ones are left out.
+
+    Raises:
+        UsageError: one holds two policies, or one of a misspelt name.
+        Unavailable: it cannot be read.
+    """
+    if not path.is_dir():
+        return ()
+    has_own = _own(path) is not None
+    folders = [child for child in _entries(path) if child.is_dir() and not child.name.startswith(".")]
+    return tuple(child for child in folders if (_own(child) is not None) == has_own)
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError as error:
+        raise Unavailable(f"{directory} cannot be read", found=error.strerror) from error
+
+
 def _own(directory: Path) -> Path | None:
-    found = [directory / name for name in DOCUMENTS if (directory / name).is_file()]
+    found = [entry for entry in _entries(directory) if entry.name.lower() in DOCUMENTS and entry.is_file()]
+    for entry in found:
+        if entry.name not in DOCUMENTS:
+            expected = " or ".join(DOCUMENTS)
+            raise UsageError(f"{entry} is not read", expected=expected, found=entry.name, fix="Rename it.")
     if len(found) > 1:
         raise UsageError(f"{directory} holds two policies", expected=" or ".join(DOCUMENTS), found="both")
     return found[0] if found else None
@@ -118,21 +148,47 @@ def case_files(policy: Path) -> tuple[Path, ...]:
     """The files with cases that lie beside a policy, sorted.
 
     Raises:
+        UsageError: beside it, or in the folder of its cases, lies what looks like cases and would not be run.
         Unavailable: the directory cannot be read.
     """
     prefix = "" if policy.name in DOCUMENTS else f"{policy.stem}."
     table, folder = policy.with_name(f"{prefix}cases.toml"), policy.with_name(f"{prefix}cases")
-    try:
-        return (*([table] if table.is_file() else ()), *(sorted(folder.glob("*.json")) if folder.is_dir() else ()))
-    except OSError as error:
-        raise Unavailable(f"{folder} cannot be read", found=error.strerror) from error
+    beside = _entries(policy.parent)
+    for entry in beside:
+        if entry not in (table, folder) and _looks_like_cases(entry, beside):
+            raise _not_run(entry, f"{table.name}, and {folder.name}/NAME.json")
+    inside = [entry for entry in _entries(folder) if not entry.name.startswith(".")] if folder.is_dir() else []
+    for entry in inside:
+        if entry.suffix != ".json" or not entry.is_file():
+            raise _not_run(entry, "only files whose names end in .json, each one case")
+    return (*([table] if table.is_file() else ()), *inside)
+
+
+def _looks_like_cases(entry: Path, beside: list[Path]) -> bool:
+    """By its name, unless it is that of the cases of another policy, which is not asked for."""
+    if not _CASES.fullmatch(entry.name):
+        return False
+    policies = {one.name for one in beside} | {*DOCUMENTS}
+    whose = entry.name.removesuffix(".toml").removesuffix("cases")
+    own = {"": set(DOCUMENTS), "policy.": set()}.get(whose, {f"{whose}toml", f"{whose}json"})
+    return not (entry.name in (f"{whose}cases", f"{whose}cases.toml") and own & policies)
+
+
+def _not_run(entry: Path, expected: str) -> UsageError:
+    return UsageError(
+        f"{entry} would not be run",
+        expected=expected,
+        found=entry.name,
+        fix="Rename or move it, or take it away: what nobody runs shows nothing.",
+    )
 
 
 def read_cases(policy: Path) -> tuple[Case, ...]:
     """All cases beside a policy.
 
     Raises:
-        UsageError: there are none: a policy that nothing was tried on is not tested.
+        UsageError: there are none: a policy that nothing was tried on is not tested; or some lie there that would
+            not be run.
         FormatError: a file that is malformed, a case with an unknown key, or two of one name.
         Unavailable: a file cannot be read.
     """

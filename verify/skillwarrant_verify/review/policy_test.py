@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skillwarrant_format.errors import Unavailable
+from skillwarrant_format.errors import Unavailable, UsageError
 from skillwarrant_verify.deciding.decide import decide_document
 from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.document.named_files import files_below
@@ -89,10 +89,12 @@ def run_rego_tests(policy: Policy, path: Path) -> RegoTestRun | None:
         path: of the policy document.
 
     Raises:
+        UsageError: below the policy lie tests that would not be run.
         PolicyError: the tests' files cannot be used together with the modules.
         Unavailable: a file cannot be read, or the engine is not there.
     """
     named = [file for file in policy.files if file.name.endswith(".rego")]
+    _refuse_elsewhere(path.parent, {(path.parent / file.name).parent for file in named})
     if not named:
         return None
     from skillwarrant_verify.rego.modules import RegoModules
@@ -107,6 +109,22 @@ def run_rego_tests(policy: Policy, path: Path) -> RegoTestRun | None:
         raise Unavailable("the tests in Rego cannot be read", found=error.strerror) from error
     with RegoModules.load(files) as modules:
         return modules.run_tests(policy.document)
+
+
+def _refuse_elsewhere(directory: Path, folders: set[Path]) -> None:
+    """Tests that nobody runs show nothing. Two folders deep is looked: where people put tests."""
+    try:
+        for depth in ("", "*/", "*/*/"):
+            for test in sorted(directory.glob(f"{depth}*_test.rego")):
+                if test.parent not in folders:
+                    raise UsageError(
+                        f"{test} would not be run",
+                        expected="tests in Rego beside a module that the policy names",
+                        found=test.name,
+                        fix="Move it there, or take it away: what nobody runs shows nothing.",
+                    )
+    except OSError as error:
+        raise Unavailable("the tests in Rego cannot be read", found=error.strerror) from error
 
 
 def _listed(codes: Iterable[str]) -> str:
