@@ -321,7 +321,7 @@ LONGEST = "\N{EXTRATERRESTRIAL ALIEN}"  # four bytes a character, as it stands i
 
 
 def hostile(text: str, checks: int = 17) -> Observation:
-    """The longest that a gate can be made to say, as verify/observe.py cuts it."""
+    """The longest that a gate can be made to say, as a gate cuts it."""
     return observation(
         message=text * 4001,
         adapters=(text * 201,),

@@ -19,7 +19,7 @@ from skillwarrant_verify import Context
 from skillwarrant_verify.deciding.decide import decide, decide_document
 from skillwarrant_verify.deciding.decision_input import FIELDS, for_record, to_document
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.rego.modules import INPUT_FIELDS
+from skillwarrant_verify.rego.modules import INPUT_FIELDS, RegoModules
 from test_policy import GOOD
 
 REGION = """package skillwarrant.region
@@ -74,6 +74,20 @@ def test_the_record_says_which_engines_decided(region: Policy) -> None:
 def test_a_documents_decision_is_the_same(region: Policy) -> None:
     for found in (facts(), facts(context=EU)):
         assert decide_document(region, to_document(found)).checked == decide(region, found).checked
+
+
+def test_a_text_where_a_list_is_meant_passes_rego_and_not_the_input_document() -> None:
+    """`count("abc")` is 3, so that Rego alone lets it through: what refuses it is that the document has types."""
+    source = "package skillwarrant\ndefault allow := false\nallow if count(input.adapter.files) > 0\n"
+    document = to_document(facts())
+    assert decide_document(policy(source), document).outcome == "allow"
+    for files, alone in ((["abc"], []), ("abc", []), ([], ["rego.allow"]), ("", ["rego.allow"])):
+        wrong = {**document, "adapter": {**document["adapter"], "files": files}}  # type: ignore[dict-item]
+        with RegoModules.load({"own.rego": source.encode()}) as modules:
+            assert [finding.code for finding in modules.evaluate(wrong, {}).denials] == alone
+        decision = decide_document(policy(source), wrong)
+        if isinstance(files, str):
+            assert [reason.code for reason in decision.reasons] == ["input.malformed"]
 
 
 def test_a_document_whose_names_were_taken_out_is_not_judged_by_rego(region: Policy) -> None:

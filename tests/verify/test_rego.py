@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules import codes, files, judged
-from skillwarrant_format.errors import FormatError
+from skillwarrant_format.errors import FormatError, UsageError
 from skillwarrant_format.strict_json import JsonValue
 from skillwarrant_verify.rego.answer import MAX_FINDINGS, answer
 from skillwarrant_verify.rego.document import encode
@@ -222,6 +222,30 @@ def test_what_is_not_there_denies_by_its_path(body: str, document: Mapping[str, 
     assert missing[0].rule.startswith("data.skillwarrant.")
     assert found.evaluated == ("data.skillwarrant.deny", "data.skillwarrant.warn")
     assert "object.get" in missing[0].message
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, "NoneType"),
+        ("package skillwarrant", "str"),
+        ([b"package skillwarrant"], "list"),
+        ({"a.rego": "package skillwarrant"}, "str"),
+        ({"a.rego": None}, "NoneType"),
+        ({"a.rego": 5}, "int"),
+        ({5: b"package skillwarrant"}, "int"),
+        ({b"a.rego": b"package skillwarrant"}, "bytes"),
+    ],
+)
+def test_files_of_another_type_are_misuse(given: Any, found: str) -> None:
+    with pytest.raises(UsageError, match=rf"has the wrong type: expected .*, found {found}\. Pass "):
+        RegoModules.load(given)
+
+
+@pytest.mark.parametrize("processes", [0, -1, "1", 1.0, True, None])
+def test_a_number_of_processes_that_is_none_is_misuse(processes: Any) -> None:
+    with pytest.raises(UsageError, match="process"):
+        RegoModules.load(files('deny contains "x"'), processes=processes)
 
 
 def test_every_of_nothing_is_true_so_allow_needs_a_count() -> None:

@@ -74,6 +74,26 @@ def test_a_root_that_cannot_be_read_is_no_answer(tmp_path: Path, make: Callable[
         make(tmp_path / "nothing")
 
 
+ODD: dict[str, Callable[[], object]] = {
+    "devstack": lambda: trust.from_devstack(5),  # type: ignore[arg-type]
+    "devstack, none": lambda: trust.from_devstack(None),  # type: ignore[arg-type]
+    "devstack, bytes": lambda: trust.from_devstack(b"d"),  # type: ignore[arg-type]
+    "file": lambda: trust.from_file(5),  # type: ignore[arg-type]
+    "file's age": lambda: trust.from_file("root.json", max_age=90),  # type: ignore[arg-type]
+    "public root's age": lambda: trust.public_good(max_age="90 d"),  # type: ignore[arg-type]
+    "public root offline": lambda: trust.public_good(offline="no"),  # type: ignore[arg-type]
+    "url": lambda: trust.from_tuf(5, root=Path("root.json")),  # type: ignore[arg-type]
+    "first root": lambda: trust.from_tuf("https://tuf.example", root=5),  # type: ignore[arg-type]
+    "cache": lambda: trust.from_tuf("https://tuf.example", root=Path("r"), cache=5),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_argument_of_another_type_is_misuse(case: str) -> None:
+    with pytest.raises(UsageError, match=r"has the wrong type: expected .*, found \w+\. Pass "):
+        ODD[case]()
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

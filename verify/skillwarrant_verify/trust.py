@@ -17,6 +17,7 @@ from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import TrustError, Unavailable
 from skillwarrant_format.fields import format_time
 from skillwarrant_format.observation_parts import TrustUsed
+from skillwarrant_verify.arguments import check_flag, check_kind, check_span, path_of
 from skillwarrant_verify.proof.embedded import PUBLIC_GOOD, embedded, installed_at, sigstore_version
 from skillwarrant_verify.proof.trusted_root import TrustedRoot, inner_root
 
@@ -84,8 +85,11 @@ def public_good(*, offline: bool = True, max_age: timedelta | None = None) -> Tr
 
     Raises:
         TrustError: the package lacks it, or the repository's metadata does not verify or has expired.
+        UsageError: an argument of another type.
         Unavailable: the repository did not answer in time.
     """
+    check_flag("offline", offline)
+    _check_age(max_age)
     if not offline:
         return _refreshed(PUBLIC_GOOD, embedded("root.json"), offline=False, max_age=max_age, cache=None)
     return TrustRoot(
@@ -110,8 +114,14 @@ def from_tuf(
 
     Raises:
         TrustError: metadata that does not verify, has expired, or goes back to an older version.
+        UsageError: an argument of another type.
         Unavailable: the repository did not answer in time, or offline and nothing is cached.
     """
+    check_kind("the URL of the TUF repository", url, str, "a string")
+    check_flag("offline", offline)
+    _check_age(max_age)
+    root = path_of("the TUF root", root)
+    cache = None if cache is None else path_of("the cache", cache)
     return _refreshed(url, _read(root), offline=offline, max_age=max_age, cache=cache)
 
 
@@ -122,9 +132,11 @@ def from_file(path: str | os.PathLike[str], *, max_age: timedelta | None = None)
 
     Raises:
         TrustError: it is neither.
+        UsageError: an argument of another type.
         Unavailable: it cannot be read.
     """
-    path = Path(path)
+    path = path_of("the trust root", path)
+    _check_age(max_age)
     return TrustRoot(
         source=f"file {path}", retrieved_at=_modified(path), raw=inner_root(_read(path)), max_age=max_age
     )
@@ -134,12 +146,17 @@ def from_devstack(directory: str | os.PathLike[str]) -> TrustRoot:
     """The root of a devstack's directory. Its keys lie beside it: for trials only.
 
     Raises:
-        TrustError, Unavailable: as `from_file`.
+        TrustError, UsageError, Unavailable: as `from_file`.
     """
-    path = Path(directory) / DEVSTACK_ROOT
+    path = path_of("the devstack's directory", directory) / DEVSTACK_ROOT
     return TrustRoot(
         source=f"devstack {path.parent}, not for production", retrieved_at=_modified(path), raw=_read(path)
     )
+
+
+def _check_age(max_age: object) -> None:
+    if max_age is not None:
+        check_span("max_age", max_age)
 
 
 def _refreshed(url: str, root: bytes, *, offline: bool, max_age: timedelta | None, cache: Path | None) -> TrustRoot:

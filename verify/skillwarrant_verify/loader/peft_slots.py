@@ -62,7 +62,7 @@ class Slot:
 def slots(
     model: PeftModel, empty: Mapping[str, torch.Tensor], *, autocast_adapter_dtype: bool, low_cpu_mem_usage: bool
 ) -> list[Slot]:
-    """Every place of `empty` (see `adapter_tensors`), and what `PeftModel.from_pretrained` would put there.
+    """Every place of `empty` (see `FileTensors.own`), and what `PeftModel.from_pretrained` would put there.
 
     A LoRA weight takes its base layer's dtype, and with `autocast_adapter_dtype` float32 in place of any shorter
     one. With `low_cpu_mem_usage` the values are rounded to the base layer's dtype on the way. A module to save

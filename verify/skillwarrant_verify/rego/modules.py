@@ -14,6 +14,7 @@ from typing import Final, Self
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError, PolicyError, UsageError
 from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical, loads
+from skillwarrant_verify.arguments import check_kind
 from skillwarrant_verify.rego.answer import RegoAnswer, RegoFinding, answer, refusal
 from skillwarrant_verify.rego.document import encode, missing
 from skillwarrant_verify.rego.frames import UNDEFINED
@@ -62,9 +63,10 @@ class RegoModules:
 
         Raises:
             PolicyError: a file is not acceptable, does not compile, or says what can deny nothing; with its line.
-            UsageError: `processes` is less than 1.
+            UsageError: `processes` is less than 1, or an argument of another type.
             Unavailable: the engine is not installed, is not the pinned one, or does not answer as it must.
         """
+        check_kind("processes", processes, int, "a whole number")
         if processes < 1:
             raise UsageError("modules need a process", expected="at least 1", found=str(processes))
         sources = read_sources(files)

@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from skillwarrant_format.errors import PolicyError
+from skillwarrant_format.errors import PolicyError, shown
 from skillwarrant_format.limits import KIB
+from skillwarrant_verify.arguments import check_kind
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "is_test_file", "read_sources"]
 
@@ -36,7 +37,12 @@ def read_sources(files: Mapping[str, bytes]) -> dict[str, str]:
 
     Raises:
         PolicyError: there is none, or one that is no such text; naming it.
+        UsageError: something of another type.
     """
+    check_kind("the Rego files", files, Mapping, "a mapping of file names to bytes")
+    for name, data in files.items():
+        check_kind("the name of a Rego file", name, str, "a string")
+        check_kind(f"the Rego file {shown(name, _MAX_NAME)}", data, bytes, "bytes")
     if not files or len(files) > MAX_FILES:
         raise PolicyError("no set of Rego files", expected=f"1 to {MAX_FILES} files", found=str(len(files)))
     total = sum(map(len, files.values()))
