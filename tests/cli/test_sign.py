@@ -47,6 +47,8 @@ def test_the_answer_in_json_has_the_documented_fields_and_nothing_else_is_printe
     assert set(answer) == set(FIELDS) - {"statement", "digest"}
     assert answer["signer"] == {"identity": world.stack.ci_identity(), "issuer": world.stack.issuer}
     assert answer["bundle"] == str(Digest.of(world.bundle.read_bytes()))
+    payload = RawBundle.parse(world.bundle.read_bytes()).envelope.payload
+    assert answer["statementDigest"] == str(Digest.of(payload))
 
 
 def test_a_dry_run_shows_the_statement_and_signs_nothing(run, world):

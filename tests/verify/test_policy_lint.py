@@ -178,6 +178,10 @@ class TestPublishers:
         nobody = f'{{ issuer = "{GITHUB}", identity = "audit@lab.example" }}'
         assert set(codes(tmp_path, HEAD + publisher() + asked % nobody)) == {"evidence.never", "identity.never"}
         assert codes(tmp_path, HEAD + publisher() + asked % f"{lab}, {nobody}") == ["identity.never"]
+        revoked = '\n[[revocations.signers]]\nissuer = "https://sso.lab.example"\nidentity = "lab@lab.example"\n'
+        assert codes(tmp_path, HEAD + publisher() + asked % lab + revoked) == ["evidence.never"]
+        since = revoked + "since = 2026-10-01T00:00:00Z\n"
+        assert codes(tmp_path, HEAD + publisher() + asked % lab + since) == []
         both = asked % f"{lab}, {nobody}" + "distinct = 2\n"
         assert set(codes(tmp_path, HEAD + publisher() + both)) == {"evidence.never", "identity.never"}
 

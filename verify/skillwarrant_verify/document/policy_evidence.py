@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -12,7 +13,7 @@ from skillwarrant_format.fields import Fields
 from skillwarrant_format.toml import only
 from skillwarrant_verify.identity import IdentityPattern, kind_of_name
 
-__all__ = ["EvidenceRule", "person"]
+__all__ = ["EvidenceRule", "most_persons", "person"]
 
 _MAX_SIGNERS: Final = 50
 _SHORT: Final = {"approval": APPROVAL_TYPE, "certification": CERTIFICATION_TYPE}
@@ -41,7 +42,7 @@ class EvidenceRule:
     def __post_init__(self) -> None:
         if not isinstance(self.signers, tuple) or not self.signers:
             raise PolicyError("evidence.signers names nobody", expected="a tuple with at least one pattern")
-        if not 1 <= self.distinct <= (most := _most(self.signers)):
+        if not 1 <= self.distinct <= (most := most_persons(self.signers)):
             raise PolicyError(
                 "evidence.distinct can never be met",
                 expected=f"1 to {most}: each of the signers counts once, under whatever issuers and refs",
@@ -94,7 +95,7 @@ def person(identity: str) -> str:
     return identity.lower()
 
 
-def _most(signers: tuple[IdentityPattern, ...]) -> int:
+def most_persons(signers: Sequence[IdentityPattern]) -> int:
     """How many persons these patterns can count for: one that leaves the person open stands for a further one."""
     known = [person(signer.identity) for signer in signers]
     opened = sum("*" in one for one in known)

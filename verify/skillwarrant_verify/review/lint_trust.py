@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from skillwarrant_format.names import SKILL_PATTERN
-from skillwarrant_verify.document.policy_evidence import EvidenceRule
+from skillwarrant_verify.document.policy_evidence import EvidenceRule, most_persons
 from skillwarrant_verify.document.policy_lines import KeyPath
 from skillwarrant_verify.document.policy_sections import PublisherRule
 from skillwarrant_verify.identity import IdentityPattern
@@ -150,15 +150,24 @@ def _skills(rule: PublisherRule, number: int) -> Iterator[Remark]:
 
 
 def _evidence(policy: Policy, rule: EvidenceRule, number: int) -> Iterator[Remark]:
-    """Who could have signed the manifest does not count as independent of who did; who never signs, at no time."""
+    """Who could have signed the manifest does not count as independent of who did; who never signs, or is revoked
+    whenever it was, does not count at all."""
     at: KeyPath = ("evidence", number, "signers")
-    able = [signer for signer in rule.signers if not _never(signer)]
-    if len(able) < rule.distinct:
-        message = f"of these signers, {len(able)} can ever sign, and {rule.distinct} must"
-        yield Remark(code="evidence.never", message=message, at=at, fix="Correct their identities.")
+    revoked = [one.signer for one in policy.revocations.signers if one.since is None]
+    able = [
+        signer
+        for signer in rule.signers
+        if not _never(signer) and not any(covers_identity(one, signer) for one in revoked)
+    ]
+    if most_persons(able) < rule.distinct:
+        message = (
+            f"of these signers, {most_persons(able)} can ever sign so that it counts, and {rule.distinct} must"
+        )
+        fix = "Correct their identities, or name others than those who are revoked."
+        yield Remark(code="evidence.never", message=message, at=at, fix=fix)
         return
     free = [one for one in able if not all(covers_identity(who.signer, one) for who in policy.publishers)]
-    if rule.independent and len(free) < rule.distinct:
+    if rule.independent and most_persons(free) < rule.distinct:
         message = "the publishers could sign this themselves, so no signature by these signers counts"
         fix = "Name signers that no publisher's pattern covers."
         yield Remark(code="evidence.never", message=message, at=at, fix=fix)
