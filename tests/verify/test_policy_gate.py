@@ -65,8 +65,14 @@ def evidence(world: World) -> dict[str, bytes]:
         "passed": signed(world, Certification(result="passed", **tested).to_statement(about), BOB),
         "failed": signed(world, Certification(result="failed", **tested).to_statement(about), BOB),
         "provenance": signed(world, Statement.build(subjects=files, **slsa), None),  # type: ignore[arg-type]
+        "approval of the files": signed(world, _of_files(files), ALICE),
         "provenance of a part": signed(world, Statement.build(subjects=files[:1], **slsa), None),  # type: ignore[arg-type]
     }
+
+
+def _of_files(files: Any) -> Statement:
+    said = Approval(skill="acme/adapter", version="1.0.0")
+    return Statement.build(subjects=files, predicate_type=said.TYPE, predicate=said.to_json())
 
 
 def asks(world: World, predicate_type: str, who: Sequence[str], more: str = "") -> str:
@@ -104,6 +110,8 @@ def test_an_approved_and_certified_adapter_with_provenance_is_loaded(
         ("approval", [ALICE], ["other version"], "release.approved", "for acme/adapter 0.9.0"),
         ("approval", [ALICE], ["other adapter"], "release.approved", "found none"),
         ("certification", [BOB], ["failed"], "behaviour.certified", "that failed"),
+        ("certification", [BOB], ["failed", "passed"], "behaviour.certified", "whose later certification failed"),
+        ("approval", [ALICE], ["approval of the files"], "release.approved", "about the files, and not about"),
         ("certification", [ALICE], ["passed"], "behaviour.certified", f"signed by {BOB}"),
         ("https://slsa.dev/provenance/v1", [ALICE], ["provenance"], "evidence.present", "signed by https://"),
     ],

@@ -87,7 +87,7 @@ def _seen(fields: Fields, signature: Signature, about: About) -> EvidenceSeen:
         predicate=cast("JsonObject", fields.value("predicate")),
         about=about,
         signer=signature.signer,
-        signed_at=signature.signed_at,
+        signed_at=signature.signed_at.replace(microsecond=0),  # as a document has it: rules compare these times
         bundle=signature.bundle,
         statement=Digest.of(signature.payload),
     )
