@@ -17,7 +17,8 @@ from skillwarrant_verify.rego.outline import Call, Outline
 
 __all__ = ["Meanings"]
 
-_MOST: Final = 100  # meanings of one name, and names that stand for names
+_MOST: Final = 1_000  # meanings of one name
+_DEEPEST: Final = 100  # names that stand for names
 
 _Name = tuple[int, int | None, str]
 """A module, a definition in it (none for a rule's own name) and a name."""
@@ -99,8 +100,10 @@ class Meanings:
         return self._found[name]
 
     def _joined(self, parts: Iterable[_Part], name: str, depth: int) -> frozenset[Path]:
-        if depth >= _MOST:
-            raise PolicyError(f"{name} stands for names that stand for names", expected=f"at most {_MOST} of them")
+        if depth >= _DEEPEST:
+            raise PolicyError(
+                f"{name} stands for names that stand for names", expected=f"at most {_DEEPEST} of them"
+            )
         found: set[Path] = set()
         for part in parts:
             found |= self._of(*part, depth + 1)
