@@ -179,7 +179,7 @@ def test_what_is_written_onto_a_gates_model_is_found_by_its_check(gate: Any) -> 
         "the base": ["base.unchanged"],
         "the adapter": ["adapter.unchanged"],
         "a hook": ["base.unaltered"],
-        "a layer's parts": ["adapters.known"],
+        "a layer's parts": ["adapter.not-revoked", "adapters.known"],
     }
 
 
