@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,11 @@ from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.review.lint_never import RANKLESS
 from skillwarrant_verify.review.policy_lint import RULES, Found, check
 from skillwarrant_verify.review.policy_overlap import (
+    Identities,
+    Names,
     covers_identity,
     covers_name,
+    identities_may_meet,
     names_meet,
     range_is_empty,
     semver_candidates,
@@ -381,6 +386,111 @@ class TestNever:
             assert not all(map(wanted.covers, tried))
 
 
+def signer(identity: str, since: str = "", issuer: str = GITHUB) -> str:
+    table = f'\n[[revocations.signers]]\nissuer = "{issuer}"\nidentity = "{identity}"\n'
+    return f"{table}since = {since}\n" if since else table
+
+
+def evidence(*identities: str, more: str = "") -> str:
+    signers = ", ".join(f'{{ issuer = "https://sso.lab.example", identity = "{one}" }}' for one in identities)
+    return f'\n[[evidence]]\npredicate_type = "certification"\nsigners = [{signers}]\n{more}\n'
+
+
+class TestIdle:
+    """What changes nothing: most of it is a slip of the pen where somebody relies on it."""
+
+    @pytest.mark.parametrize(
+        ("more", "expected"),
+        [
+            (revoked("amce/*"), ["revocations.idle"]),
+            (revoked("-acme/x."), ["revocations.idle"]),
+            (revoked("acme/support-"), ["revocations.idle"]),
+            (revoked("*/support"), []),
+            (revoked("acme/support"), []),
+            (revoked("acme/a*", "<2.0.0") + revoked("acme/ab", "<1.0.0"), ["revocations.redundant"]),
+            (revoked("acme/ab", "<1.0.0") + revoked("acme/ab"), ["revocations.redundant"]),
+            (revoked("acme/a*", "<2.0.0") + revoked("acme/ab", "<=2.0.0"), []),
+            (revoked("acme/a", "<2.0.0") + revoked("acme/b", "<2.0.0"), []),
+            (revoked("acme/a") + revoked("acme/a"), ["revocations.redundant"]),
+            (
+                signer(RELEASE.replace("v*", "v12")) + signer(RELEASE.replace("v*", "v1*")),
+                ["revocations.redundant"],
+            ),
+            (
+                signer(RELEASE, "2026-10-01T00:00:00Z") + signer(RELEASE, "2026-11-01T00:00:00Z"),
+                ["revocations.redundant"],
+            ),
+            (
+                signer(RELEASE.replace("v*", "v12"), "2026-10-01T00:00:00Z")
+                + signer(RELEASE.replace("v*", "v1*"), "2026-11-01T00:00:00Z"),
+                [],
+            ),
+            (floor("acme/*", "2.0.0") + floor("acme/a", "1.0.0"), ["versions.redundant"]),
+            (floor("acme/*", "1.0.0") + floor("acme/a", "2.0.0"), []),
+            (floor("acme/a-", "1.0.0"), ["versions.idle"]),
+            (evidence("a@lab.example") + evidence("a@lab.example"), ["evidence.redundant"]),
+            (evidence("a@lab.example") + evidence("a@lab.example", "b@lab.example"), ["evidence.redundant"]),
+            (evidence("a@lab.example") + evidence("b@lab.example"), []),
+            (
+                evidence("a@lab.example", more="max_age_days = 9") + evidence("a@lab.example"),
+                ["evidence.redundant"],
+            ),
+            (
+                evidence("a@lab.example", more="max_age_days = 9")
+                + evidence("a@lab.example", more="independent = true"),
+                [],
+            ),
+        ],
+    )
+    def test_it_is_told(self, tmp_path: Path, more: str, expected: list[str]) -> None:
+        assert codes(tmp_path, HEAD + publisher() + more) == expected
+
+    def test_what_covers_it_is_named(self, tmp_path: Path) -> None:
+        (found,) = look(tmp_path, HEAD + publisher() + floor("acme/a", "1.0.0") + floor("acme/*", "2.0.0"))
+        assert (found.key, found.message) == (
+            "versions.floors[0]",
+            "floors[1] asks for that already, or for more",
+        )
+
+    def test_a_revoked_signer_whom_nobody_believes_is_a_note(self, tmp_path: Path) -> None:
+        other = RELEASE.replace("acme", "globex")
+        (found,) = look(tmp_path, HEAD + publisher() + signer(other) + signer(RELEASE.replace("v*", "v1")))
+        assert (found.code, found.level, found.key) == ("revocations.idle", "note", "revocations.signers[0]")
+        lab = signer("a@lab.example", issuer="https://sso.lab.example", since="2026-10-01T00:00:00Z")
+        assert look(tmp_path, HEAD + publisher() + evidence("a@lab.example") + lab) == ()
+
+    @pytest.mark.parametrize("line", ["effective_on = %s", 'requirements."manifest.age".effective_on = %s'])
+    def test_a_warning_for_ever_in_other_words(self, tmp_path: Path, line: str) -> None:
+        for date, expected in (("9999-12-31T23:59:59Z", ["mode.distant"]), ("2027-11-01T00:00:00Z", [])):
+            assert codes(tmp_path, f"{HEAD}{line % date}\n{publisher()}") == expected
+
+
+class TestSize:
+    """The largest policies that there can be."""
+
+    def test_a_thousand_publishers_with_five_skills_each_cost_less_than_two_seconds(self, tmp_path: Path) -> None:
+        policy = HEAD + "".join(
+            publisher(skills=str([f"acme/s{one}-{other}" for other in range(5)]).replace("'", '"'))
+            for one in range(1000)
+        )
+        policy += "".join(revoked(f"acme/s{one}-0", "<1.0.0") for one in range(1000))
+        begun = time.process_time()
+        assert look(tmp_path, policy) == ()
+        assert time.process_time() - begun < 2
+
+    def test_more_patterns_than_anybody_reads_are_refused(self, tmp_path: Path) -> None:
+        skills = str([f"acme/s{one}" for one in range(1000)]).replace("'", '"')
+        (found,) = look(tmp_path, HEAD + publisher(skills=skills) * 6)
+        assert (found.code, found.level) == ("policy.invalid", "error")
+        assert (
+            found.message
+            == "policy.publishers names too many skills: expected at most 5000 patterns in all, found 6000"
+        )
+
+    def test_a_thousand_publishers_that_are_the_same_are_each_told_once(self, tmp_path: Path) -> None:
+        assert codes(tmp_path, HEAD + publisher() * 300) == ["publisher.duplicate"] * 299
+
+
 class TestComposition:
     @pytest.mark.parametrize(
         ("section", "expected"),
@@ -461,6 +571,31 @@ class TestOverlap:
     def test_a_pattern_that_covers_another_covers_its_names(self, wide: str, narrow: str, name: str) -> None:
         if covers_name(wide, narrow) and matches(narrow, name):
             assert matches(wide, name)
+
+    @given(st.lists(NAMES, max_size=4), NAMES)
+    def test_many_at_once_are_as_each_by_itself(self, patterns: list[str], one: str) -> None:
+        many = Names(patterns)
+        assert many.cover(one) == any(covers_name(pattern, one) for pattern in patterns)
+        assert many.meet(one) == any(names_meet(pattern, one) for pattern in patterns)
+
+    @given(NAMES, NAMES)
+    def test_patterns_that_are_said_to_meet_have_a_name_in_common(self, one: str, other: str) -> None:
+        names = (
+            ("".join(name) for size in range(9) for name in product("ab/", repeat=size))
+            if len(one + other) < 6
+            else ()
+        )
+        common = any(matches(one, name) and matches(other, name) for name in names)
+        assert common or len(one + other) >= 6 or not names_meet(one, other)
+
+    def test_identities_at_once_are_as_each_by_itself(self) -> None:
+        ends = ("a@v1", "a@v2", "a@v*", "a@v*x", "**", "a@*", "b@v1x")
+        known = [IdentityPattern(issuer="https://i.example", identity=f"https://h/o/{end}") for end in ends]
+        for split in range(len(known)):
+            many = Identities(known[:split])
+            for one in known:
+                assert many.cover(one) == any(covers_identity(other, one) for other in known[:split])
+                assert many.may_meet(one) == any(identities_may_meet(other, one) for other in known[:split])
 
     def test_long_patterns_are_compared_too(self) -> None:
         assert names_meet("acme/" + "*a" * 250, "acme/" + "b*" * 250)

@@ -46,6 +46,7 @@ from skillwarrant_verify.document.policy_sections import (
     CompositionRules,
     OperatorRules,
     PublisherRule,
+    parse_publishers,
 )
 from skillwarrant_verify.document.policy_terms import AdapterLimits, DataRules, Revocations, VersionRules
 
@@ -57,6 +58,7 @@ __all__ = ["API_VERSION", "Measure", "Policy"]
 
 API_VERSION: Final = "skillwarrant.dev/policy/v1"
 ENGINE: Final = "native/v1"
+_MAX_EVIDENCE: Final = 100  # demands, each of up to 50 signers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +196,7 @@ class Policy:
         python = parse_files(fields, "rules", "module", ".py")
         rego = parse_files(fields, "rego", "file", ".rego")
         rules = reach.rules(read_all(python, files))
-        evidence = tuple(map(EvidenceRule.parse, tables(fields, "evidence")))
+        evidence = tuple(map(EvidenceRule.parse, tables(fields, "evidence", most=_MAX_EVIDENCE)))
         fields.maybe("description", lambda key: fields.text(key, limit=limits.MAX_TEXT_CHARS, multiline=True))
         policy = cls(
             name=fields.text("name", limit=128),
@@ -202,7 +204,7 @@ class Policy:
             digest=document.digest,
             environments=fields.texts("environments", least=1, pattern=LABEL),
             policy_classes=fields.texts("policy_classes", least=1, pattern=LABEL),
-            publishers=tuple(PublisherRule.parse(item) for item in fields.objects("publishers", least=1)),
+            publishers=parse_publishers(fields),
             bases=tuple(map(AllowedBase.parse, tables(fields, "bases"))),
             max_age_days=fields.maybe(
                 "max_age_days", lambda key: fields.integer(key, least=1, most=limits.MAX_AGE_DAYS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 from skillwarrant_format.errors import FormatError, PolicyError, UsageError
 from skillwarrant_format.fields import Fields
+from skillwarrant_format.limits import MAX_LIST_ITEMS
 from skillwarrant_format.toml import only
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ def section(fields: Fields, key: str, parse: Callable[[Fields], Section]) -> Sec
     return fields.maybe(key, lambda key: parse(fields.object(key)))
 
 
-def tables(fields: Fields, key: str) -> list[Fields]:
+def tables(fields: Fields, key: str, *, most: int = MAX_LIST_ITEMS) -> list[Fields]:
     """An optional array of tables; an empty one is refused."""
-    return fields.maybe(key, lambda key: fields.objects(key, least=1)) or []
+    return fields.maybe(key, lambda key: fields.objects(key, least=1, most=most)) or []
 
 
 def words(fields: Fields, key: str, known: tuple[str, ...]) -> tuple[str, ...]:

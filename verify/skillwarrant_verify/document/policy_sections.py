@@ -28,6 +28,7 @@ __all__ = [
     "OperatorRules",
     "PublisherRule",
     "Require",
+    "parse_publishers",
 ]
 
 ALTERATIONS: Final = (
@@ -45,6 +46,7 @@ ALLOWABLE_HAZARDS: Final = (*sorted(HAZARDS), "changes-base", "non-finite")
 """What `allow_hazards` may name: the configuration's hazards, and weights that are NaN or infinite."""
 
 Require = Literal["none", "claimed", "verified"]
+_MAX_SKILLS: Final = 5_000  # patterns of all publishers: every one of them may be asked for every signature
 _MAX_SET: Final = 8  # skills that one conflict names
 _MAX_SETS: Final = 100
 
@@ -76,6 +78,23 @@ class PublisherRule:
             skills=fields.texts("skills", least=1),
             base_models=fields.maybe("base_models", lambda key: fields.texts(key, least=1)) or (),
         )
+
+
+def parse_publishers(fields: Fields) -> tuple[PublisherRule, ...]:
+    """The publishers of a document, at least one.
+
+    Raises:
+        FormatError, PolicyError: none, one that is malformed, or more patterns of skills than anybody reads.
+    """
+    found = tuple(map(PublisherRule.parse, fields.objects("publishers", least=1)))
+    if (patterns := sum(len(rule.skills) for rule in found)) > _MAX_SKILLS:
+        raise FormatError(
+            "policy.publishers names too many skills",
+            expected=f"at most {_MAX_SKILLS} patterns in all",
+            found=str(patterns),
+            fix="Cover many skills by one pattern, like acme/*.",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Final
 
 from skillwarrant_format.fields import format_time
-from skillwarrant_format.semver import SemVer, SemVerRange
 from skillwarrant_verify.deciding.method_numbers import RANKED
 from skillwarrant_verify.document.policy_lines import KeyPath
 from skillwarrant_verify.document.policy_sections import PublisherRule
 from skillwarrant_verify.loader.option_bounds import KNOWN_METHODS
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.review.lint_remark import Remark
-from skillwarrant_verify.review.policy_overlap import covers_name, names_meet, semver_candidates
+from skillwarrant_verify.review.policy_overlap import Names, can_be_a_name
+from skillwarrant_verify.review.revoked_skills import RevokedSkills, tried
 
 __all__ = ["RANKLESS", "RULES", "never", "nothing_left"]
 
@@ -40,15 +40,15 @@ _LEAST_BYTES: Final = 64  # a configuration that names its method, and a safeten
 _FORMS: Final = ("nf4", "fp4", "int8")
 _DENIES: Final = {"dependencies.never": "dependencies.met", "revocations.never": "revocations.fresh"}
 """Remark that alone leaves nothing to be allowed -> the requirement that then denies, unless it only warns."""
-_MOST: Final = 500  # ranges that are looked at together
 
 
 def never(policy: Policy) -> Iterator[Remark]:
     """Every remark about what nothing can satisfy."""
+    revoked = RevokedSkills(policy)
     for number, publisher in enumerate(policy.publishers):
-        yield from _publisher(policy, publisher, number)
+        yield from _publisher(revoked, publisher, number)
     yield from _revocations(policy)
-    yield from _floors(policy)
+    yield from _floors(policy, revoked)
     yield from _modes(policy)
     yield from _limits(policy)
     yield from _quantizations(policy)
@@ -106,8 +106,8 @@ def _kills_publisher(policy: Policy, one: Remark, found: Sequence[Remark]) -> bo
     return len(alike) == len(policy.publishers[int(one.at[1])].skills)
 
 
-def _publisher(policy: Policy, rule: PublisherRule, number: int) -> Iterator[Remark]:
-    if all(_all_revoked(policy, skill) for skill in rule.skills):
+def _publisher(revoked: RevokedSkills, rule: PublisherRule, number: int) -> Iterator[Remark]:
+    if all(map(revoked.all_of, rule.skills)):
         message = "every version of every skill for which this publisher may vouch is revoked"
         yield _remark("publisher.never", message, "publishers", number, fix="Take the publisher out.")
 
@@ -118,41 +118,23 @@ def _revocations(policy: Policy) -> Iterator[Remark]:
         message = f"the list is stale from {format_time(stale)} on, before the policy begins"
         yield _remark("revocations.never", message, "revocations", "valid_until", fix="Put a fresh list in.")
     for number, revoked in enumerate(policy.revocations.skills):
-        if revoked.versions is not None and not any(map(revoked.versions.covers, _tried(revoked.versions))):
+        if revoked.versions is not None and not any(map(revoked.versions.covers, tried(revoked.versions))):
             message = f"no version is {revoked.versions}: nothing of {revoked.name} is revoked"
             fix = "Correct the range, or leave it out to revoke every version."
             yield _remark("revocations.empty", message, "revocations", "skills", number, "versions", fix=fix)
 
 
-def _floors(policy: Policy) -> Iterator[Remark]:
-    vouched = [skill for publisher in policy.publishers for skill in publisher.skills]
+def _floors(policy: Policy, revoked: RevokedSkills) -> Iterator[Remark]:
+    vouched = Names(skill for publisher in policy.publishers for skill in publisher.skills)
     for number, floor in enumerate(policy.versions.floors):
-        if not any(names_meet(floor.skill, skill) for skill in vouched):
+        if not vouched.meet(floor.skill) or not can_be_a_name(floor.skill):
             message = f"no publisher may vouch for {floor.skill}"
             fix = "Correct the name, or take it out."
             yield _remark("versions.idle", message, "versions", "floors", number, "skill", fix=fix)
-        elif _all_revoked(policy, floor.skill):
+        elif revoked.all_of(floor.skill):
             message = f"every version of {floor.skill} that is high enough is revoked"
             fix = "Raise the lowest version, or correct what is revoked."
             yield _remark("versions.never", message, "versions", "floors", number, "least", fix=fix)
-
-
-def _all_revoked(policy: Policy, skill: str) -> bool:
-    """Whether revocations leave no version that is high enough, of all skills that a pattern covers."""
-    listed = [one.versions for one in policy.revocations.skills if covers_name(one.name, skill)]
-    ranges = [versions for versions in listed if versions is not None]
-    if len(ranges) < len(listed):
-        return True
-    if not ranges or len(ranges) > _MOST:
-        return False
-    floors = [one.least for one in policy.versions.floors if covers_name(one.skill, skill)]
-    tried = (one for one in _tried(*ranges, bounds=floors) if all(one >= floor for floor in floors))
-    return all(any(versions.covers(one) for versions in ranges) for one in tried)
-
-
-def _tried(*ranges: SemVerRange, bounds: Sequence[SemVer] = ()) -> list[SemVer]:
-    """Versions of which one is in what the ranges cover, or leave, wherever any is."""
-    return semver_candidates([*bounds, *(bound for versions in ranges for _, bound in versions.clauses)])
 
 
 def _modes(policy: Policy) -> Iterator[Remark]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from skillwarrant_verify.document.policy_lines import KeyPath
 
@@ -18,9 +19,11 @@ class Remark:
         message: one sentence.
         at: the key that it is about.
         fix: what to do, as an imperative.
+        level: a note is what may well be meant: nothing makes it a no.
     """
 
     code: str
     message: str
     at: KeyPath
     fix: str | None = None
+    level: Literal["warning", "note"] = "warning"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import combinations
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from skillwarrant_format.fields import format_time
+from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_verify.document.policy_lines import KeyPath
 from skillwarrant_verify.document.policy_modes import Mode
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.review.lint_remark import Remark
-from skillwarrant_verify.review.policy_overlap import covers_name, names_meet, range_is_empty
+from skillwarrant_verify.review.policy_overlap import Names, can_be_a_name, covers_name, range_is_empty
 
-__all__ = ["RULES", "SOON", "rules"]
+__all__ = ["LONG", "RULES", "SOON", "rules"]
 
 RULES: Final = {
     "policy.expired": "the policy is not in force any more, and denies everything",
@@ -24,6 +24,7 @@ RULES: Final = {
     "revocations.expires-soon": "the list of revocations will soon be stale",
     "mode.warns": "what is not proved is only a warning, for ever",
     "mode.past": "a date of a staged roll-out has passed",
+    "mode.distant": "what is not proved is only a warning for more than a year",
     "hazards.code": "adapters may bring code, or name further files",
     "alterations.code": "anything in the process may change what the model answers",
     "measure.weak": "in production, most of the base model's weights are not looked at",
@@ -34,6 +35,7 @@ RULES: Final = {
     "composition.contradiction": "pairs that are allowed, and always in conflict",
 }
 SOON: Final = timedelta(days=30)
+LONG: Final = timedelta(days=366)
 _CODE: Final = {
     "imports-modules": "lets an adapter's configuration name Python modules that PEFT imports",
     "loads-paths": "lets an adapter's configuration name files and models that nobody signed",
@@ -72,12 +74,13 @@ def _times(policy: Policy, now: datetime) -> Iterator[Remark]:
 
 
 def _modes(policy: Policy, now: datetime) -> Iterator[Remark]:
-    yield from _mode(policy.modes.all, now, (), "everything that can be")
+    ends = policy.not_after or datetime.max.replace(tzinfo=UTC)
+    yield from _mode(policy.modes.all, now, (), "everything that can be", ends)
     for code, mode in policy.modes.each.items():
-        yield from _mode(mode, now, ("requirements", code), code)
+        yield from _mode(mode, now, ("requirements", code), code, ends)
 
 
-def _mode(mode: Mode, now: datetime, table: KeyPath, what: str) -> Iterator[Remark]:
+def _mode(mode: Mode, now: datetime, table: KeyPath, what: str, ends: datetime) -> Iterator[Remark]:
     if mode.severity == "warn":
         fix = "Set effective_on to a date from which it is enforced."
         message = f"{what} is only a warning, and nothing ends that"
@@ -86,6 +89,10 @@ def _mode(mode: Mode, now: datetime, table: KeyPath, what: str) -> Iterator[Rema
         message = f"{what} is enforced since {format_time(mode.effective_on)}"
         fix = "Take the date out: the roll-out is over."
         yield Remark(code="mode.past", message=message, at=(*table, "effective_on"), fix=fix)
+    elif mode.effective_on is not None and mode.effective_on - now > LONG and mode.effective_on < ends:
+        message = f"{what} is only a warning for more than a year, until {format_time(mode.effective_on)}"
+        fix = "Set a date at which you will look at it, or take it out to enforce it now."
+        yield Remark(code="mode.distant", message=message, at=(*table, "effective_on"), fix=fix)
 
 
 def _allowances(policy: Policy) -> Iterator[Remark]:
@@ -108,18 +115,21 @@ def _never(policy: Policy) -> Iterator[Remark]:
     for name, wanted in policy.dependencies:
         if range_is_empty(wanted):
             yield _remark("dependencies.never", f"no version of {name} is {wanted}", "dependencies", name)
-    for (_, first), (number, second) in combinations(enumerate(policy.bases), 2):
-        if first.fingerprint == second.fingerprint:
-            message = f"{second.name} measures what {first.name} does"
+    seen: dict[Fingerprint, str] = {}
+    for number, base in enumerate(policy.bases):
+        if base.fingerprint not in seen:
+            seen[base.fingerprint] = base.name
+        else:
+            message = f"{base.name} measures what {seen[base.fingerprint]} does"
             yield _remark("base.duplicate", message, "bases", number, fix="Take one of them out.")
 
 
 def _composition(policy: Policy) -> Iterator[Remark]:
     asked = policy.composition
-    vouched = [skill for publisher in policy.publishers for skill in publisher.skills]
+    vouched = Names(skill for publisher in policy.publishers for skill in publisher.skills)
     for key, groups in (("allowed_pairs", asked.allowed_pairs), ("conflicts", asked.conflicts)):
         for number, group in enumerate(groups):
-            unknown = [name for name in group if not any(names_meet(name, skill) for skill in vouched)]
+            unknown = [name for name in group if not vouched.meet(name) or not can_be_a_name(name)]
             if unknown:
                 message = f"no publisher may vouch for {unknown[0]}"
                 fix = "Correct the name, or take the rule out."

@@ -1,19 +1,16 @@
-"""What is suspicious in whom a policy believes: publishers, operators, and signers of evidence."""
+"""What is suspicious in whom a policy believes: identities of publishers, operators, and signers of evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import Final
 
-from skillwarrant_format.names import SKILL_PATTERN
 from skillwarrant_verify.document.policy_evidence import EvidenceRule, most_persons
 from skillwarrant_verify.document.policy_lines import KeyPath
-from skillwarrant_verify.document.policy_sections import PublisherRule
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.review.lint_remark import Remark
-from skillwarrant_verify.review.policy_overlap import covers_identity, covers_name
+from skillwarrant_verify.review.policy_overlap import Identities, covers_identity
 
 __all__ = ["RULES", "trust"]
 
@@ -22,12 +19,6 @@ RULES: Final = {
     "identity.any-branch": "an identity's pattern covers every branch",
     "identity.pull-request": "an identity covers pull requests, which anybody can open",
     "identity.never": "an identity that its issuer never certifies",
-    "publisher.duplicate": "two publishers are the same",
-    "publisher.shadowed": "a publisher grants nothing that another does not",
-    "publisher.revoked": "a publisher all of whose signatures are revoked",
-    "skills.over-wide": "a publisher may vouch for skills of any organisation",
-    "skills.never": "a pattern that no skill's name is like",
-    "skills.redundant": "a pattern of skills that another one covers",
     "evidence.never": "evidence that nobody can give",
 }
 _GITHUB: Final = "https://token.actions.githubusercontent.com"
@@ -35,17 +26,16 @@ _GITHUB_HOST: Final = "https://github.com/"
 _PIN: Final = "Name the workflow and the tags: …/.github/workflows/release.yml@refs/tags/v*"
 
 
-def trust(policy: Policy, now: datetime) -> Iterator[Remark]:
+def trust(policy: Policy) -> Iterator[Remark]:
     """Every remark about whom a policy believes."""
     for at, pattern in _patterns(policy):
         yield from _identity(pattern, at)
         if at[0] != "operators" and (why := _never(pattern)):  # tokens name their subjects in another way
             yield Remark(code="identity.never", message=why, at=at, fix=_PIN)
-    for number, publisher in enumerate(policy.publishers):
-        yield from _publisher(policy, publisher, number, now)
-        yield from _skills(publisher, number)
+    revoked = Identities(one.signer for one in policy.revocations.signers if one.since is None)
+    publishers = tuple(dict.fromkeys(publisher.signer for publisher in policy.publishers))
     for number, rule in enumerate(policy.evidence):
-        yield from _evidence(policy, rule, number)
+        yield from _evidence(revoked, publishers, rule, number)
 
 
 def _patterns(policy: Policy) -> Iterator[tuple[KeyPath, IdentityPattern]]:
@@ -93,72 +83,13 @@ def _never(pattern: IdentityPattern) -> str | None:
     return None
 
 
-def _publisher(policy: Policy, rule: PublisherRule, number: int, now: datetime) -> Iterator[Remark]:
-    at: KeyPath = ("publishers", number)
-    for place, other in enumerate(policy.publishers):
-        if place == number or not _grants(other, rule):
-            continue
-        if _grants(rule, other):
-            if place < number:
-                message = f"this publisher is the same as publishers[{place}]"
-                yield Remark(code="publisher.duplicate", message=message, at=at, fix="Take one of them out.")
-            continue
-        message = f"all that this publisher may, publishers[{place}] grants it too, and more"
-        fix = "Take this one out; or narrow the other, if this one was to be a limit: publishers only ever add."
-        yield Remark(code="publisher.shadowed", message=message, at=at, fix=fix)
-        break
-    oldest = None if policy.max_age_days is None else now - timedelta(days=policy.max_age_days)
-    for signer in policy.revocations.signers:
-        older = oldest is not None and signer.since is not None and signer.since <= oldest
-        if covers_identity(signer.signer, rule.signer) and (signer.since is None or older):
-            message = "every signature of this publisher is revoked" + (", or too old" if older else "")
-            yield Remark(code="publisher.revoked", message=message, at=at, fix="Take the publisher out.")
-            break
-
-
-def _grants(wide: PublisherRule, narrow: PublisherRule) -> bool:
-    """Whether one grants all that the other does."""
-    return (
-        covers_identity(wide.signer, narrow.signer)
-        and all(any(covers_name(one, other) for one in wide.skills) for other in narrow.skills)
-        and (
-            not wide.base_models
-            or (
-                bool(narrow.base_models)
-                and all(any(covers_name(one, other) for one in wide.base_models) for other in narrow.base_models)
-            )
-        )
-    )
-
-
-def _skills(rule: PublisherRule, number: int) -> Iterator[Remark]:
-    for place, pattern in enumerate(rule.skills):
-        at: KeyPath = ("publishers", number, "skills", place)
-        organisation, slash, _ = pattern.partition("/")
-        if slash and "*" in organisation:
-            message = f"{pattern} covers skills of other organisations too"
-            fix = "Name the organisation: acme/*"
-            yield Remark(code="skills.over-wide", message=message, at=at, fix=fix)
-        if not SKILL_PATTERN.fullmatch(pattern):
-            fix = "Write lower case, organisation/skill, like acme/*"
-            yield Remark(code="skills.never", message=f"no skill has a name like {pattern}", at=at, fix=fix)
-        others = [other for where, other in enumerate(rule.skills) if where != place]
-        wider = next((other for other in others if covers_name(other, pattern) and other != pattern), None)
-        if wider is not None:
-            message = f"{pattern} adds nothing to {wider}"
-            yield Remark(code="skills.redundant", message=message, at=at, fix="Take one of them out.")
-
-
-def _evidence(policy: Policy, rule: EvidenceRule, number: int) -> Iterator[Remark]:
+def _evidence(
+    revoked: Identities, publishers: tuple[IdentityPattern, ...], rule: EvidenceRule, number: int
+) -> Iterator[Remark]:
     """Who could have signed the manifest does not count as independent of who did; who never signs, or is revoked
     whenever it was, does not count at all."""
     at: KeyPath = ("evidence", number, "signers")
-    revoked = [one.signer for one in policy.revocations.signers if one.since is None]
-    able = [
-        signer
-        for signer in rule.signers
-        if not _never(signer) and not any(covers_identity(one, signer) for one in revoked)
-    ]
+    able = [signer for signer in rule.signers if not _never(signer) and not revoked.cover(signer)]
     if most_persons(able) < rule.distinct:
         message = (
             f"of these signers, {most_persons(able)} can ever sign so that it counts, and {rule.distinct} must"
@@ -166,7 +97,7 @@ def _evidence(policy: Policy, rule: EvidenceRule, number: int) -> Iterator[Remar
         fix = "Correct their identities, or name others than those who are revoked."
         yield Remark(code="evidence.never", message=message, at=at, fix=fix)
         return
-    free = [one for one in able if not all(covers_identity(who.signer, one) for who in policy.publishers)]
+    free = [one for one in able if not all(covers_identity(who, one) for who in publishers)]
     if rule.independent and most_persons(free) < rule.distinct:
         message = "the publishers could sign this themselves, so no signature by these signers counts"
         fix = "Name signers that no publisher's pattern covers."

@@ -1,7 +1,8 @@
 """Looking a policy over: what cannot be used, and what can and is suspicious. It changes no decision.
 
 `check` gives remarks with stable codes, each at the line of the document that it is about. What to look for is in
-`lint_trust` (whom a policy believes), `lint_never` (what nothing can satisfy) and `lint_rules` (all else).
+`lint_trust` (identities), `lint_publishers`, `lint_never` (what nothing can satisfy), `lint_idle` (what changes
+nothing) and `lint_rules` (all else).
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from skillwarrant_verify.document.policy_document import PolicyDocument
 from skillwarrant_verify.document.policy_lines import KeyPath, shown_path
 from skillwarrant_verify.document.policy_reach import NONE
 from skillwarrant_verify.policy import Policy
+from skillwarrant_verify.review.lint_idle import RULES as OF_IDLE
+from skillwarrant_verify.review.lint_idle import idle
 from skillwarrant_verify.review.lint_never import RULES as OF_NEVER
 from skillwarrant_verify.review.lint_never import never, nothing_left
+from skillwarrant_verify.review.lint_publishers import RULES as OF_PUBLISHERS
+from skillwarrant_verify.review.lint_publishers import publishers
 from skillwarrant_verify.review.lint_remark import Remark
 from skillwarrant_verify.review.lint_rules import RULES as OF_RULES
 from skillwarrant_verify.review.lint_rules import rules
@@ -32,7 +37,14 @@ from skillwarrant_verify.review.lint_trust import trust
 __all__ = ["RULES", "Found", "check"]
 
 RULES: Final[Mapping[str, str]] = MappingProxyType(
-    {"policy.invalid": "the policy cannot be used", **OF_TRUST, **OF_RULES, **OF_NEVER}
+    {
+        "policy.invalid": "the policy cannot be used",
+        **OF_TRUST,
+        **OF_PUBLISHERS,
+        **OF_RULES,
+        **OF_NEVER,
+        **OF_IDLE,
+    }
 )
 """Every code, and what it is about."""
 _PATH: Final = re.compile(r"policy((?:\.[A-Za-z_]+|\[\d+\])+)")
@@ -44,14 +56,15 @@ class Found:
     """One remark about a file.
 
     Args:
-        level: an error is what no gate would take; a warning is for its author to look at.
+        level: an error is what no gate would take; a warning is for its author to look at, and a
+            note says what may well be meant.
         line: from 1; None for JSON, and where it is about the whole.
         key: `publishers[0].identity`, empty for the whole.
         fix: what to do, as an imperative.
     """
 
     code: str
-    level: Literal["error", "warning"]
+    level: Literal["error", "warning", "note"]
     message: str
     fix: str | None
     key: str
@@ -68,7 +81,7 @@ def check(path: Path, now: datetime) -> tuple[Found, ...]:
         now: the host's time, UTC.
 
     Returns:
-        An error alone, where it cannot be used; else the warnings, in the order of the document.
+        An error alone, where it cannot be used; else the warnings and notes, in the order of the document.
 
     Raises:
         Unavailable: it, or something it needs, cannot be read.
@@ -91,7 +104,7 @@ def check(path: Path, now: datetime) -> tuple[Found, ...]:
 
 
 def _remarks(policy: Policy, now: datetime) -> Iterator[Remark]:
-    found = [*trust(policy, now), *rules(policy, now), *never(policy)]
+    found = [*trust(policy), *publishers(policy, now), *rules(policy, now), *never(policy), *idle(policy)]
     yield from found
     yield from nothing_left(policy, found, now)
 
@@ -99,7 +112,7 @@ def _remarks(policy: Policy, now: datetime) -> Iterator[Remark]:
 def _found(remark: Remark, document: PolicyDocument) -> Found:
     line = document.lines.get(remark.at)
     key = shown_path(remark.at)
-    return Found(code=remark.code, level="warning", message=remark.message, fix=remark.fix, key=key, line=line)
+    return Found(code=remark.code, level=remark.level, message=remark.message, fix=remark.fix, key=key, line=line)
 
 
 def _error(error: SkillwarrantError, path: Path, document: PolicyDocument | None) -> Found:
