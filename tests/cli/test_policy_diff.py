@@ -79,6 +79,29 @@ def test_what_cannot_be_told_is_no_yes(run: Any, history: History) -> None:
     assert json.loads(diff(run, history, "--json", new="old").stdout)["outcome"] == "could-not-check"
 
 
+def test_a_log_without_a_decision_shows_nothing(run: Any, history: History) -> None:
+    empty = History(history.directory / "empty")
+    empty.directory.mkdir()
+    empty.refused_before_a_decision(empty.policy())
+    result = run(
+        *("policy", "diff", history.directory / "old.toml", history.directory / "old.toml", "--over", empty.log)
+    )
+    assert (result.exit_code, result.stdout.splitlines()[0][:11]) == (3, "0 decisions")
+    assert result.stderr == "skillwarrant: could not check: the log has no decision, so nothing was compared\n"
+
+
+def test_it_says_whose_key_verified_the_log(run: Any, history: History, tmp_path: Path) -> None:
+    beside = diff(run, history, new="old")
+    assert "log  with the key beside it, which proves only that it is of one piece" in beside.stdout
+    assert json.loads(diff(run, history, "--json", new="old").stdout)["operatorKey"] == "beside the log"
+    key = tmp_path / "operator-of-ours.pub"
+    key.write_bytes((history.log / "operator.pub").read_bytes())
+    given = diff(run, history, "--operator-key", key, new="old")
+    assert (given.exit_code, "log  with " in given.stdout, "one piece" in given.stdout) == (0, True, False)
+    answer = json.loads(diff(run, history, "--operator-key", key, "--json", new="old").stdout)
+    assert answer["operatorKey"] == "given"
+
+
 def test_a_log_that_does_not_verify_gives_no_answer(run: Any, history: History) -> None:
     path = history.log / "observations.log"
     path.write_bytes(path.read_bytes().replace(b"payload", b"payloax", 1))

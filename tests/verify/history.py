@@ -85,5 +85,18 @@ class History:
         Recorder.open(self.log).record(observation, attempt.subjects(), attempt.inputs())
         return attempt.activation
 
+    def refused_before_a_decision(self, policy: Policy) -> None:
+        """An activation that never got as far as a decision."""
+        attempt = Attempt(
+            activation=f"{0xF:032x}",
+            adapters=("a0",),
+            candidates=(Candidate(adapter_name="a0", request="request"),),
+            context=Context(environment="production"),
+            policy=policy.used(),
+            trust=builders.verified().trust,
+        )
+        observation = attempt.observation("refused", "error", builders.NOW)
+        Recorder.open(self.log).record(observation, attempt.subjects(), attempt.inputs())
+
     def inputs(self) -> list[Path]:
         return sorted(path for path in (self.log / "inputs").rglob("*.json"))

@@ -25,12 +25,16 @@ CODES: Final = ("unchanged", "policy.changes", "policy.unsure")
 FIELDS: Final = {
     "old": "`name`, `revision`, `digest`, `engine`",
     "new": "the same",
+    "operatorKey": "`given`, or `beside the log`, which proves only that the log is of one piece",
     "decisions": "how many the log has",
     "same": "how many both policies decide alike",
     "changed": "each: `seq` in the log, `activation`, `time`, `adapter`, `skill`, `environment`, `policy` (name, "
     "revision and digest on record), `old` and `new` outcome, `reasons` (checks)",
     "unknown": "each decision of which it cannot be told: the same without outcomes, and `why`",
 }
+_BESIDE: Final = (
+    "with the key beside it, which proves only that it is of one piece; --operator-key proves whose it is"
+)
 _TITLES: Final = {
     "now-denied": "would be denied now",
     "now-allowed": "would be allowed now",
@@ -62,8 +66,8 @@ def command(
     decided must come out as it is on record. Where one of the policies has Python rules of its own, or an OPA
     server, deciding runs the one and sends inputs to the other: --run-rules, --contact-opa.
 
-    Exit 0: none would change. 1: some would. 3: none would, as far as can be told, since some inputs are not there;
-    or a policy was not allowed to decide.
+    Exit 0: none would change. 1: some would. 3: none would, as far as can be told, since some inputs are not there,
+    or the log has no decision; or a policy was not allowed to decide.
     """
     from skillwarrant_verify.review.past import past_decisions
     from skillwarrant_verify.review.policy_diff import compare
@@ -73,34 +77,39 @@ def command(
         decisions = past_decisions(log, operator_key)
     with progress.waiting("deciding again"):
         found = compare(before, after, decisions)
-    _tell(before, after, found, as_json=as_json)
+    _tell(before, after, found, key=operator_key, as_json=as_json)
 
 
-def _tell(old: Policy, new: Policy, found: Sequence[Remade], *, as_json: bool) -> None:
+def _tell(old: Policy, new: Policy, found: Sequence[Remade], *, key: Path | None, as_json: bool) -> None:
     changed = [one for one in found if one.change in _TITLES]
     unknown = [one for one in found if one.change == "unknown"]
     fields: JsonObject = {
         "old": old.used().to_json(),
         "new": new.used().to_json(),
+        "operatorKey": "beside the log" if key is None else "given",
         "decisions": len(found),
         "same": len(found) - len(changed) - len(unknown),
         "changed": [_changed(one) for one in changed],
         "unknown": [{**_fields(one), "why": one.unknown} for one in unknown],
     }
-    text = "\n".join(_lines(old, new, found))
+    text = "\n".join(_lines(old, new, found, key))
     if changed:
         message = f"{len(changed)} of {len(found)} decisions would change"
         output.refuse(text, fields, code=CODES[1], message=message, as_json=as_json)
     if unknown:
         message = f"{len(unknown)} of {len(found)} decisions cannot be made again"
         output.refuse(text, fields, code=CODES[2], message=message, as_json=as_json, exit_code=3)
+    if not found:
+        message = "the log has no decision, so nothing was compared"
+        output.refuse(text, fields, code=CODES[2], message=message, as_json=as_json, exit_code=3)
     output.answer(text, fields, code=CODES[0], as_json=as_json)
 
 
-def _lines(old: Policy, new: Policy, found: Sequence[Remade]) -> Iterator[str]:
+def _lines(old: Policy, new: Policy, found: Sequence[Remade], key: Path | None) -> Iterator[str]:
     one = len(found) == 1
     yield f"{len(found)} {'decision' if one else 'decisions, each'}{',' if one else ''} made again at its own time"
-    yield output.facts((("old", _named(old)), ("new", _named(new))))
+    verified = _BESIDE if key is None else f"with {output.place(key)}"
+    yield output.facts((("old", _named(old)), ("new", _named(new)), ("log", verified)))
     for change, title in _TITLES.items():
         yield from _block(title, [one for one in found if one.change == change])
     yield from _block("cannot be told", [one for one in found if one.change == "unknown"])
