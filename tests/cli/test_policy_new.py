@@ -79,6 +79,12 @@ def test_where_every_skill_is_covered_no_case_says_that_one_is_not(run: Any) -> 
     assert "another name" not in Path("p/cases.toml").read_text()
 
 
+@pytest.mark.parametrize("skill", ["acme//", "Acme/*", "acme/[", ".acme/*", ""])
+def test_a_name_that_no_skill_has_is_misuse_and_nothing_is_written(run: Any, skill: str) -> None:
+    made = run("policy", "new", "p", *REPOSITORY, "--skill", skill, *PRODUCTION)
+    assert (made.exit_code, Path("p").exists()) == (2, False)
+
+
 @pytest.mark.parametrize("name", ["policy.toml", "cases.toml"])
 def test_nothing_is_overwritten(run: Any, name: str) -> None:
     Path("p").mkdir()

@@ -23,8 +23,8 @@ CODES: Final = ("checked", "policy.unclean")
 FIELDS: Final = {
     "policies": "each: `file` and `remarks`",
     "skipped": "folders in DIR that were not looked at: they hold no policy, or DIR holds one itself",
-    "policies[].remarks": "each: `code`, `level` (`error`, `warning` or `note`), `message`, `key` of the document, and "
-    "where there are any `line` and `fix`",
+    "policies[].remarks": "each: `code`, `level` (`error`, `warning` or `note`), `message`, `key` of the document, "
+    "and where there are any `line` and `fix`",
 }
 
 
@@ -38,8 +38,8 @@ def command(path: Path, strict: bool, sarif: Path | None, as_json: bool) -> None
 
     An error is what no gate takes; Rego modules are compiled and looked over too. A warning is for the policy's
     author: publishers that grant nothing, identities that cover too much, rules that nothing can meet, dates that
-    have passed. A note is what may well be meant. The codes are in docs/reference/policy-check.md. DIR may hold one policy, or directories with one
-    each. Nothing of the policy is run, and no server that it names is contacted.
+    have passed. A note is what may well be meant. The codes are in docs/reference/policy-check.md. DIR may hold one
+    policy, or directories with one each. Nothing of the policy is run, and no server that it names is contacted.
     """
     from skillwarrant_verify.review.policy_cases import find_policies, skipped_folders
     from skillwarrant_verify.review.policy_lint import RULES, check

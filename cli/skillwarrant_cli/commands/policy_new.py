@@ -14,6 +14,7 @@ from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import PATH, json_option
 from skillwarrant_format.errors import UsageError
 from skillwarrant_format.limits import MAX_AGE_DAYS
+from skillwarrant_format.names import SKILL_PATTERN, like
 
 if TYPE_CHECKING:
     from skillwarrant_format.fingerprint import Fingerprint
@@ -73,12 +74,16 @@ def command(
     policy.toml and cases.toml, into DIR, with comments. What is not given is asked for on a terminal: who signs,
     and where it is to run. Nothing is overwritten. What is written passes `policy check` and `policy test`.
     """
+    from skillwarrant_verify.review.policy_overlap import can_be_a_name
     from skillwarrant_verify.review.policy_template import Answers
 
     policy, cases = directory / "policy.toml", directory / "cases.toml"
     for path in (policy, cases):
         if path.exists():
             raise UsageError(f"{path} is already there", fix="Edit it, or name another directory.")
+    for skill in skills:
+        if not can_be_a_name(skill):
+            raise UsageError("no skill has such a name", expected=like(SKILL_PATTERN), found=skill)
     signer, owner = _signer(publisher_repo, workflow, identity, issuer)
     answers = Answers(
         name=name or directory.resolve().name or "policy",
