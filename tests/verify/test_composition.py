@@ -20,6 +20,7 @@ from skillwarrant_verify.deciding.composition import (
     weight_objection,
 )
 from skillwarrant_verify.deciding.decide import decide
+from skillwarrant_verify.deciding.decision_input import input_digest
 from skillwarrant_verify.document.policy_sections import CompositionRules
 from test_decide import denied, policy
 
@@ -91,7 +92,7 @@ def test_the_rule_denies_with_the_publishers_words() -> None:
 def test_the_inputs_digest_covers_the_companions_and_their_weights() -> None:
     one = on(skill("acme/b"))
     heavy = (replace(one[0], weight=0.5),)
-    digests = {facts(companions=given).digest() for given in ((), on(None), one, heavy)}
+    digests = {input_digest(facts(companions=given)) for given in ((), on(None), one, heavy)}
     assert len(digests) == 4
 
 

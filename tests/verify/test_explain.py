@@ -12,7 +12,7 @@ from skillwarrant_format.strict_json import canonical
 from skillwarrant_verify import Context
 from skillwarrant_verify.deciding.catalogue import CATALOGUE
 from skillwarrant_verify.deciding.decide import decide, decide_document
-from skillwarrant_verify.deciding.decision_input import to_document
+from skillwarrant_verify.deciding.decision_input import input_digest, to_document
 from skillwarrant_verify.deciding.explain import explain
 from skillwarrant_verify.policy import Policy
 from test_decide import policy
@@ -70,7 +70,7 @@ def test_json_says_the_same() -> None:
     found = explain(decision).to_json()
     assert json.loads(canonical(found)) == json.loads(json.dumps(found))
     assert (found["outcome"], found["hypothetical"]) == ("deny", False)
-    assert found["inputs"] == {"sha256": facts().digest().hex}
+    assert found["inputs"] == {"sha256": input_digest(facts()).hex}
     (age,) = [item for item in found["requirements"] if item["code"] == "manifest.age"]
     assert age == {
         "code": "manifest.age",

@@ -119,7 +119,9 @@ class Decision:
     @property
     def inputs(self) -> Digest | None:
         """Digest of the canonical JSON of the input document; made when it is asked for."""
-        return None if self.facts is None else self.facts.digest()
+        from skillwarrant_verify.deciding.decision_input import input_digest
+
+        return None if self.facts is None else input_digest(self.facts)
 
     def authorised_base(self) -> AuthorisedBase | None:
         """The base model that the manifest authorises and that was measured; None where it is neither."""

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from skillwarrant_format import limits
+from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import FormatError
 from skillwarrant_format.fields import Fields, check_text, format_time
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.names import PACKAGE, SEMVER
-from skillwarrant_format.strict_json import JsonObject, JsonValue
+from skillwarrant_format.strict_json import JsonObject, JsonValue, canonical
 from skillwarrant_format.toml import only
 from skillwarrant_verify.deciding.adapter_seen import AdapterSeen
 from skillwarrant_verify.deciding.composition import Companion
@@ -27,7 +28,7 @@ from skillwarrant_verify.deciding.facts import Facts, History
 from skillwarrant_verify.deciding.same_document import check_json, check_same
 from skillwarrant_verify.deciding.warrant import SupposedWarrant, warrant_to_json
 
-__all__ = ["API_VERSION", "FIELDS", "for_record", "from_document", "to_document"]
+__all__ = ["API_VERSION", "FIELDS", "for_record", "from_document", "input_digest", "to_document"]
 
 Part = TypeVar("Part")
 API_VERSION: Final = "skillwarrant.dev/policy-input/v1"
@@ -68,6 +69,11 @@ def to_document(facts: Facts) -> JsonObject:
     if facts.history is not None:
         document["history"] = {} if facts.history.highest is None else {"highest": facts.history.highest}
     return document
+
+
+def input_digest(facts: Facts) -> Digest:
+    """SHA-256 of the canonical JSON of the input document, so that a decision can be replayed."""
+    return Digest.of(canonical(to_document(facts)))
 
 
 def for_record(document: JsonObject) -> JsonObject:

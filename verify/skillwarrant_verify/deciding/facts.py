@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
-from skillwarrant_format.digest import Digest
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_format.manifest import BaseModel, SkillManifest
 from skillwarrant_verify.arguments import check_time
@@ -164,13 +163,6 @@ class Facts:
     def authorised_base(self) -> AuthorisedBase | None:
         """The manifest's entry for the measured base, if there is one, and the form that it measures as."""
         return self._base
-
-    def digest(self) -> Digest:
-        """SHA-256 of the canonical JSON of the input document, so that a decision can be replayed."""
-        from skillwarrant_format.strict_json import canonical
-        from skillwarrant_verify.deciding.decision_input import to_document
-
-        return Digest.of(canonical(to_document(self)))
 
 
 def _whole(moment: datetime) -> datetime:
