@@ -487,7 +487,13 @@ class TestSize:
             == "policy.publishers names too many skills: expected at most 5000 patterns in all, found 6000"
         )
 
-    def test_a_thousand_publishers_that_are_the_same_are_each_told_once(self, tmp_path: Path) -> None:
+    def test_a_hundred_demands_of_evidence_are_the_most(self, tmp_path: Path) -> None:
+        demands = [evidence(f"a{one}@lab.example") for one in range(101)]
+        assert codes(tmp_path, HEAD + publisher() + "".join(demands[:100])) == []
+        (found,) = look(tmp_path, HEAD + publisher() + "".join(demands))
+        assert (found.code, found.key) == ("policy.invalid", "evidence")
+
+    def test_publishers_that_are_the_same_are_each_told_once(self, tmp_path: Path) -> None:
         assert codes(tmp_path, HEAD + publisher() * 300) == ["publisher.duplicate"] * 299
 
 
