@@ -236,7 +236,11 @@ def _time(document: Any, path: Path, source: random.Random) -> Any:
     start = source.choice((other, _read_time(get(document, path)), *map(_read_time, _WINDOWS)))
     shift = timedelta(seconds=source.choice((0, *_STEPS)) + source.choice((-1, 0, 1)))
     assert start is not None
-    return _put(document, path, (start + source.choice((-1, 1)) * shift).strftime(_TIMES))
+    try:
+        shifted = start + source.choice((-1, 1)) * shift
+    except OverflowError:  # it was put to an end of the calendar before
+        shifted = start
+    return _put(document, path, shifted.strftime(_TIMES))
 
 
 _WINDOWS: Final = (
