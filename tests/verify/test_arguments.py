@@ -326,6 +326,9 @@ class Place:
     def __fspath__(self) -> Any:
         return self.place
 
+    def __repr__(self) -> str:
+        return f"Place({self.place!r})"
+
 
 @pytest.mark.parametrize("text", ["", "a\0b", "\ud800", Place(b"a"), Place("")], ids=repr)
 @pytest.mark.parametrize("argument", ["adapter", "manifest", "evidence"])
