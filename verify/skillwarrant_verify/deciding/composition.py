@@ -13,8 +13,8 @@ from math import isfinite
 
 from skillwarrant_format.manifest import SkillManifest
 from skillwarrant_format.names import matches, matches_any
+from skillwarrant_verify.deciding.matching import matched
 from skillwarrant_verify.document.policy_sections import CompositionRules
-from skillwarrant_verify.review.matching import matched
 
 __all__ = ["Companion", "consumer_objection", "publishers_objection", "weight_objection"]
 

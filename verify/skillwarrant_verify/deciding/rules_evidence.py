@@ -17,13 +17,13 @@ from skillwarrant_format.fields import Fields, format_time
 from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.deciding.evidence_seen import EvidenceSeen
 from skillwarrant_verify.deciding.facts import Facts
+from skillwarrant_verify.deciding.matching import matched
 from skillwarrant_verify.deciding.requirement import any_of, no, proves, yes
 from skillwarrant_verify.deciding.rules_origin import CLOCK_SKEW
 from skillwarrant_verify.deciding.rules_versions import revoked
 from skillwarrant_verify.document.policy_evidence import EvidenceRule, person
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.proof.certificate import Signer
-from skillwarrant_verify.review.matching import matched
 
 __all__: list[str] = []  # importing this module registers its rules
 
