@@ -35,6 +35,7 @@ from skillwarrant_verify.deciding.decision_input import (
     to_document,
 )
 from skillwarrant_verify.deciding.facts import History
+from skillwarrant_verify.deciding.same_document import check_same
 from skillwarrant_verify.policy import Policy
 from test_decide import policy
 
@@ -304,6 +305,32 @@ def test_a_number_that_json_cannot_hold_is_denied(path: tuple[str, ...], value: 
         place = place[key]
     place[path[-1]] = value
     assert [reason.code for reason in decide_document(policy(), found).reasons] == ["input.malformed"]
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda one: one, lambda one: {"k": one}, lambda one: {"z": "t", "k": [{}, [one]]}]
+)
+@pytest.mark.parametrize(("truth", "number"), [(True, 1), (True, 1.0), (False, 0), (False, 0.0), (False, -0.0)])
+def test_true_is_not_one_and_false_is_not_zero_though_python_finds_them_equal(
+    truth: bool, number: float, wrap: Callable[[Any], Any]
+) -> None:
+    for given, wanted in ((truth, number), (number, truth)):
+        with pytest.raises(FormatError, match="is not written as it must be"):
+            check_same(wrap(given), wrap(wanted), "input")
+    check_same(wrap(truth), wrap(truth), "input")
+    check_same(wrap(number), wrap(number), "input")
+
+
+def test_a_truth_and_a_number_that_changed_places_are_found() -> None:
+    with pytest.raises(FormatError, match=r"input\.[ab] is not written as it must be"):
+        check_same({"a": True, "b": 1}, {"a": 1, "b": True}, "input")
+    check_same({"a": True, "b": 1}, {"b": 1, "a": True}, "input")
+
+
+@pytest.mark.parametrize("wanted", [{}, [], {"k": {}}, {"k": None}, None, 1, {"k": [[]]}])
+def test_a_document_of_another_shape_is_refused_as_that(wanted: Any) -> None:
+    with pytest.raises(FormatError):
+        check_same({"k": [1, [True]]}, wanted, "input")
 
 
 def test_a_document_with_the_same_digest_says_the_same() -> None:

@@ -37,7 +37,7 @@ def check_same(given: JsonValue, wanted: JsonValue, path: str) -> None:
     Raises:
         FormatError: naming a place where they differ, or that no JSON of ours can hold.
     """
-    if _is_plain(given) and given == wanted:
+    if _is_plain(given, wanted) and given == wanted:
         return
     _check(given, wanted, path)
 
@@ -59,27 +59,36 @@ def _check(given: Any, wanted: Any, path: str) -> None:
         raise FormatError(f"{place} {error}", expected=error.expected, found=error.found) from None
 
 
-def _is_plain(given: JsonValue) -> bool:
-    """Whether `_compare` would only ask of it that it is equal. So is nearly every document, and that is quick."""
+def _is_plain(given: JsonValue, wanted: JsonValue) -> bool:
+    """Whether `_compare` would only ask of it that it is equal. So is nearly every document, and that is quick.
+
+    Of true and 1, and of false and 0, Python says that they are equal: each must stand where its like does.
+    """
     texts: list[str] = []
-    level: list[Any] = [[given]]
-    for _ in range(limits.MAX_JSON_DEPTH + 1):
-        below: list[Any] = []
-        for holder in level:
-            if type(holder) is dict:
-                texts += holder  # its keys
-            for item in holder.values() if type(holder) is dict else holder:
-                kind = type(item)
-                if kind is str:
-                    texts.append(item)
-                elif kind is dict or kind is list:
-                    below.append(item)
-                elif not (_is_number(item) if kind is int or kind is float else kind is bool or item is None):
-                    return False
-        if not below:
-            together = "".join(texts) if set(map(type, texts)) == {str} else "\x00"
-            return together.isascii() and "\x00" not in together
-        level = below
+    level: list[tuple[Any, Any]] = [([given], [wanted])]
+    try:
+        for _ in range(limits.MAX_JSON_DEPTH + 1):
+            below: list[tuple[Any, Any]] = []
+            for holder, other in level:
+                if type(holder) is dict:
+                    texts += holder  # its keys
+                for place, item in holder.items() if type(holder) is dict else enumerate(holder):
+                    kind = type(item)
+                    if kind is str:
+                        texts.append(item)
+                    elif kind is dict or kind is list:
+                        below.append((item, other[place]))
+                    elif kind is bool or kind is int or kind is float:
+                        if (type(other[place]) is bool) is not (kind is bool) or not _is_number(item):
+                            return False
+                    elif item is not None:
+                        return False
+            if not below:
+                together = "".join(texts) if set(map(type, texts)) == {str} else "\x00"
+                return together.isascii() and "\x00" not in together
+            level = below
+    except (LookupError, TypeError):
+        pass  # there is nothing at this place of the other
     return False
 
 
