@@ -15,6 +15,7 @@ from skillwarrant_cli.options import PATH
 from skillwarrant_format.errors import UsageError
 
 if TYPE_CHECKING:
+    from skillwarrant_verify.document.policy_reach import Reach
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.trust import TrustRoot
 
@@ -40,12 +41,13 @@ class PolicySigner:
         """Whether somebody is named."""
         return self.policy_name is not None
 
-    def load(self, path: Path, root: TrustRoot, *, take: bool) -> Policy:
-        """Read and verify the policy of who is named; it may act, for it is his.
+    def load(self, path: Path, root: TrustRoot, *, take: bool, reach: Reach) -> Policy:
+        """Read and verify the policy of who is named.
 
         Args:
             path: its directory, or a pack.
             take: this host remembers the revision from now on.
+            reach: what of it may act, once it is his.
 
         Raises:
             SkillwarrantError: as `SignedPolicy.load`.
@@ -58,7 +60,7 @@ class PolicySigner:
         signer = IdentityPattern(issuer=self.policy_issuer or "", identity=self.policy_identity or "")
         demand = SignedPolicy(path=path, name=self.policy_name or "", signer=signer)
         seen = RevisionStore(default_log_directory())
-        return demand.load(trust_root=root, seen=seen, now=datetime.now(UTC), take=take)
+        return demand.load(trust_root=root, seen=seen, now=datetime.now(UTC), take=take, reach=reach)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +87,13 @@ class PolicyChoice:
             PolicyRefused: it lies inside the adapter, or as `SignedPolicy.load`.
             SkillwarrantError: as `SignedPolicy.load`.
         """
+        from skillwarrant_verify.document.policy_reach import ALL
         from skillwarrant_verify.policy import Policy
         from skillwarrant_verify.signed_policy.policy_place import refuse_inside
 
         refuse_inside(policy, adapter)
         if self.signer:
-            return self.signer.load(policy, root(), take=True)
+            return self.signer.load(policy, root(), take=True, reach=ALL)
         if policy.is_dir():
             raise UsageError(
                 "a policy's directory is given, and not whose it must be",

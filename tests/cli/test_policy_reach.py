@@ -217,8 +217,37 @@ def test_the_signed_policy_of_who_is_named_acts_without_more_words(
     result = run("policy", "explain", pack, "--input", given, *world.trust, *of_the_team(world))
     assert result.exit_code == 0, result.stderr
     assert trace.exists()
-    asked = run("policy", "explain", pack, *world.trust, *of_the_team(world))
-    assert "mallory.helpful" in asked.stdout
+
+
+LOOKING: dict[str, tuple[tuple[str, ...], str]] = {
+    "verify": (("policy", "verify"), "--"),
+    "explain what it asks": (("policy", "explain"), "--policy-"),
+}
+
+
+@pytest.mark.parametrize("which", LOOKING)
+def test_who_only_looks_at_a_signed_policy_runs_nothing_and_contacts_nobody(
+    run: Any,
+    world: Any,
+    *,
+    with_rules: tuple[Path, Path],
+    with_opa: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    which: str,
+) -> None:
+    """Also where its token is not there: it is not looked up."""
+    policy, trace = with_rules
+    assert with_opa == policy
+    assert run("policy", "sign", policy.parent, *world.signs).exit_code == 0
+    monkeypatch.delenv("CLOUD_SECRET")
+    command, prefix = LOOKING[which]
+    who = [word.replace("--policy-", prefix) for word in of_the_team(world)]
+    result = run(*command, policy.parent, *world.trust, *who)
+    assert result.exit_code == 0, result.stderr
+    assert ("mallory.helpful" in result.stdout) == (which != "verify")
+    assert not trace.exists()
+    assert server.connections == 0
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from skillwarrant_cli.demand import Given
     from skillwarrant_format.strict_json import JsonObject, JsonValue
     from skillwarrant_verify.deciding.decision import Decision
-    from skillwarrant_verify.document.policy_reach import Reach
     from skillwarrant_verify.policy import Policy
     from skillwarrant_verify.review.past import PastDecision
     from skillwarrant_verify.trust import TrustRoot
@@ -102,7 +101,8 @@ def command(
     has its model to itself, unless --beside and --alteration suppose what a gate would find there.
 
     A policy with Python rules of its own, or with an OPA server, decides only with --run-rules or --contact-opa, or
-    where it is the signed policy of who is named: POLICY may then be a pack.
+    where it is the signed policy of who is named: POLICY may then be a pack. To say what a policy asks for, nothing
+    of it runs, whoever signed it.
 
     Exit 0: allowed. 1: denied. 3: an input is missing, or the policy was not allowed to decide.
     """
@@ -118,8 +118,7 @@ def command(
         refuse_inside(policy, directory)
     root = cache(trust.load)
     asks_only = adapter is None and document is None and log is None
-    reached = _read_only() if asks_only else reach.reach()
-    found = signer.load(policy, root(), take=False) if signer else one_policy(policy, reached)
+    found = _load(policy, signer, root, None if asks_only else reach)
     if asks_only:
         _ask(found, as_json=as_json)
         return
@@ -133,11 +132,13 @@ def command(
     _tell(found, decided, why_allowed, as_json=as_json)
 
 
-def _read_only() -> Reach:
-    """To say what a policy asks, nothing of it has to run."""
-    from skillwarrant_verify.document.policy_reach import NONE
+def _load(policy: Path, signer: PolicySigner, root: Callable[[], TrustRoot], chosen: ReachChoice | None) -> Policy:
+    """The policy, which may act where it decides: of one that is signed by who is named, all of it."""
+    from skillwarrant_verify.document.policy_reach import ALL, NONE
 
-    return NONE
+    if signer:
+        return signer.load(policy, root(), take=False, reach=NONE if chosen is None else ALL)
+    return one_policy(policy, NONE if chosen is None else chosen.reach())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

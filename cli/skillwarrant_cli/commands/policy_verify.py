@@ -47,9 +47,10 @@ def command(
     """Check a signed policy as a gate would before taking it.
 
     Signature, certificate, transparency log, every file, the times, and that this host has seen no newer revision.
-    What the host has seen is beside its activation log, and is not changed. Python rules of the policy's own run,
-    as at a gate: once its signer has turned out to be WHO.
+    What the host has seen is beside its activation log, and is not changed. Python rules of the policy's own are
+    read and not run, and an OPA server that it names is not contacted.
     """
+    from skillwarrant_verify.document.policy_reach import NONE
     from skillwarrant_verify.gate.defaults import default_log_directory
     from skillwarrant_verify.identity import IdentityPattern
     from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
@@ -63,7 +64,7 @@ def command(
     )
     root = trust.load()
     seen = RevisionStore(default_log_directory())
-    policy = demand.load(trust_root=root, seen=seen, now=datetime.now(UTC), take=False)
+    policy = demand.load(trust_root=root, seen=seen, now=datetime.now(UTC), take=False, reach=NONE)
     fields = {"policy": policy.used().to_json(), "trust": root.used().to_json()}
     output.answer(_text(policy, str(root)), fields, code=CODES[0], as_json=as_json)
 

@@ -12,8 +12,8 @@ The steps, in the order they are taken; the numbers are repeated in the code:
     (12) the document and what it names, read from the verified bytes, say the same as the bundle
     (13) from now on nothing older is taken
 
-Files are read once, before all of it: nothing here opens a path. Rules of a policy's own run only after (11), and
-what this host has seen is written last.
+Files are read once, before all of it: nothing here opens a path. Rules of a policy's own run only after (11), where
+the caller's `Reach` lets them; what this host has seen is written last.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from skillwarrant_format.policy_pack import read_policy
 from skillwarrant_format.signed_files import check_files, require_statement
 from skillwarrant_verify.arguments import check_kind, path_of
 from skillwarrant_verify.document.named_files import files_of
+from skillwarrant_verify.document.policy_reach import ALL, Reach
 from skillwarrant_verify.identity import IdentityPattern
 from skillwarrant_verify.policy import API_VERSION, Policy
 from skillwarrant_verify.proof.signature import Signature, verify_signature
@@ -67,7 +68,9 @@ class SignedPolicy:
         if not self.name or not isinstance(self.signer, IdentityPattern) or self.least_revision < 1:
             raise UsageError("a signed policy is named by its signer and its name", expected="both, and a revision")
 
-    def load(self, *, trust_root: TrustRoot, seen: RevisionStore, now: datetime, take: bool = True) -> Policy:
+    def load(
+        self, *, trust_root: TrustRoot, seen: RevisionStore, now: datetime, take: bool = True, reach: Reach = ALL
+    ) -> Policy:
         """Read, verify and take the policy.
 
         Args:
@@ -75,6 +78,7 @@ class SignedPolicy:
             seen: what this host has seen; an older revision is refused from now on.
             now: the host's time.
             take: False only looks whether it would be taken.
+            reach: whether its own Python runs and its OPA server is asked: as a gate, unless it says otherwise.
 
         Returns:
             The policy, with its origin, in force no longer than its signer says.
@@ -88,11 +92,18 @@ class SignedPolicy:
             Unavailable: the files cannot be read, or could not be verified.
         """
         path = Path(self.path)
-        policy = self.verify(read_policy(path), trust_root=trust_root, seen=seen, now=now, take=take)
+        policy = self.verify(read_policy(path), trust_root=trust_root, seen=seen, now=now, take=take, reach=reach)
         return replace(policy, place=path.absolute())
 
     def verify(
-        self, files: PolicyFiles, *, trust_root: TrustRoot, seen: RevisionStore, now: datetime, take: bool = True
+        self,
+        files: PolicyFiles,
+        *,
+        trust_root: TrustRoot,
+        seen: RevisionStore,
+        now: datetime,
+        take: bool = True,
+        reach: Reach = ALL,
     ) -> Policy:
         """`load`, of files that are in memory."""
         if files.bundle is None:
@@ -111,7 +122,7 @@ class SignedPolicy:
         _check_times(signature, bundle, now)  # (10)
         mark = Mark(name=bundle.name, revision=bundle.revision, digest=found[bundle.document], time=now)
         seen.check(mark)  # (11)
-        policy = _with_origin(_parsed(files, bundle), signature, bundle)  # (12)
+        policy = _with_origin(_parsed(files, bundle, reach), signature, bundle)  # (12)
         if take:
             seen.take(mark)  # (13)
         return policy
@@ -157,8 +168,9 @@ def _check_times(signature: Signature, bundle: PolicyBundle, now: datetime) -> N
         )
 
 
-def _parsed(files: PolicyFiles, bundle: PolicyBundle) -> Policy:
-    policy = Policy.parse(files.files[files.document], name=files.document, files=files_of(files.files))
+def _parsed(files: PolicyFiles, bundle: PolicyBundle, reach: Reach) -> Policy:
+    data, named = files.files[files.document], files_of(files.files)
+    policy = Policy.parse(data, name=files.document, files=named, reach=reach)
     said = (bundle.name, bundle.revision, bundle.api_version, bundle.document)
     if said != (policy.name, policy.revision, API_VERSION, files.document):
         raise PolicyRefused(
