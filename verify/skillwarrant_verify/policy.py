@@ -24,7 +24,14 @@ from skillwarrant_format.toml import only
 from skillwarrant_verify.arguments import check_kind, path_of
 from skillwarrant_verify.deciding.decision import Severity
 from skillwarrant_verify.deciding.requirement import Rule
-from skillwarrant_verify.document.named_files import Files, NamedFile, files_below, parse_files, read_all
+from skillwarrant_verify.document.named_files import (
+    Files,
+    NamedFile,
+    files_below,
+    parse_files,
+    read_all,
+    read_rules,
+)
 from skillwarrant_verify.document.policy_document import PolicyDocument
 from skillwarrant_verify.document.policy_evidence import EvidenceRule
 from skillwarrant_verify.document.policy_modes import Modes
@@ -195,7 +202,7 @@ class Policy:
         only(fields, *KEYS)
         python = parse_files(fields, "rules", "module", ".py")
         rego = parse_files(fields, "rego", "file", ".rego")
-        rules = reach.rules(read_all(python, files))
+        rules = reach.rules(read_rules(python, files))
         evidence = tuple(map(EvidenceRule.parse, tables(fields, "evidence", most=_MAX_EVIDENCE)))
         fields.maybe("description", lambda key: fields.text(key, limit=limits.MAX_TEXT_CHARS, multiline=True))
         policy = cls(

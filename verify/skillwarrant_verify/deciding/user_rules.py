@@ -17,10 +17,11 @@ import linecache
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.errors import PolicyError, SkillwarrantError
+from skillwarrant_format.observation import Outcome
 from skillwarrant_verify.deciding.decision import Finding
 from skillwarrant_verify.deciding.requirement import OWN, WITHHELD, Rule, unknown
 from skillwarrant_verify.deciding.rule_outline import rule_codes
@@ -96,23 +97,37 @@ def run_rule(code: str, rule: Rule, policy: Policy, facts: Facts) -> Finding:
         return unknown(code, message, "context.redacted", WITHHELD)
     try:
         found: object = rule(policy, facts)
+        if type(found) is not Finding or not _is_well_formed(found):  # one of another type could say two things
+            return _failed(code, f"it returned {type(found).__name__}")
+        if found.code != code:
+            return _failed(code, f"it answered for {found.code}")
     except Exception as error:  # noqa: BLE001  # whatever stops a rule, it has proved nothing
-        return _failed(code, f"{type(error).__name__}: {error}")
-    if type(found) is not Finding or not _is_well_formed(found):  # one of a kind of its own could say two things
-        return _failed(code, f"it returned {type(found).__name__}")
-    if found.code != code:
-        return _failed(code, f"it answered for {found.code}")
+        return _failed(code, _told(error))
     return found
 
 
 def _is_well_formed(found: Finding) -> bool:
-    """Types are not checked when a finding is made, and one of ours goes on record."""
+    """Neither length nor types are checked when a finding is made, and one of ours goes on record.
+
+    Exactly a `str`: one of a kind of its own is whatever it says that it is, at each comparison anew.
+    """
+    if len(found) != len(Finding._fields):
+        return False
+    said = (found.code, found.outcome, found.message, found.path)
     optional = (found.expected, found.found, found.fix)
     return (
-        found.outcome in ("proved", "not-proved", "not-checked")
-        and all(isinstance(text, str) and text for text in (found.code, found.message, found.path))
-        and all(text is None or isinstance(text, str) for text in optional)
+        all(type(text) is str and text for text in said)
+        and found.outcome in get_args(Outcome)
+        and all(text is None or type(text) is str for text in optional)
     )
+
+
+def _told(error: Exception) -> str:
+    """What an error says, where it can: its text is the rule's own code, too."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # see above
+        return "an error that does not say what it is"
 
 
 def _failed(code: str, why: str) -> Finding:

@@ -18,7 +18,7 @@ from skillwarrant_format.errors import FormatError, PolicyError, Unavailable
 from skillwarrant_format.fields import Fields
 from skillwarrant_format.toml import only
 
-__all__ = ["Files", "NamedFile", "files_below", "files_of", "parse_files", "read_all"]
+__all__ = ["Files", "NamedFile", "files_below", "files_of", "parse_files", "read_all", "read_rules"]
 
 Files: TypeAlias = Callable[[str], bytes]
 """Gives the bytes of a file by its relative name; raises PolicyError or Unavailable."""
@@ -98,6 +98,27 @@ def read_all(named: Sequence[NamedFile], files: Files | None) -> dict[str, bytes
             fix="Load it from its directory.",
         )
     return {file.name: file.read(files) for file in named if files is not None}
+
+
+def read_rules(named: Sequence[NamedFile], files: Files | None) -> dict[str, bytes]:
+    """`read_all`, of modules in Python, which are small: CPython reads some text in the square of its length.
+
+    Raises:
+        PolicyError: as `read_all`, or they are too large.
+        Unavailable: as `read_all`.
+    """
+    found = read_all(named, files)
+    most, all_of_them = limits.MAX_RULE_MODULE_BYTES, limits.MAX_RULE_MODULES_BYTES
+    for name, data in found.items():
+        if len(data) > most:
+            raise PolicyError(
+                f"the module {name} is too large", expected=f"at most {most} bytes", found=str(len(data))
+            )
+    if (together := sum(map(len, found.values()))) > all_of_them:
+        raise PolicyError(
+            "the modules of [[rules]] are too large", expected=f"at most {all_of_them} bytes", found=str(together)
+        )
+    return found
 
 
 def files_of(found: Mapping[str, bytes]) -> Files:
