@@ -314,9 +314,9 @@ def test_a_number_that_json_cannot_hold_is_denied(path: tuple[str, ...], value: 
 def test_true_is_not_one_and_false_is_not_zero_though_python_finds_them_equal(
     truth: bool, number: float, wrap: Callable[[Any], Any]
 ) -> None:
-    for given, wanted in ((truth, number), (number, truth)):
+    for one, other in ((truth, number), (number, truth)):
         with pytest.raises(FormatError, match="is not written as it must be"):
-            check_same(wrap(given), wrap(wanted), "input")
+            check_same(wrap(one), wrap(other), "input")
     check_same(wrap(truth), wrap(truth), "input")
     check_same(wrap(number), wrap(number), "input")
 

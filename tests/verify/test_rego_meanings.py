@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -140,9 +145,82 @@ def test_names_beyond_all_measure_are_refused_and_cost_little() -> None:
     begun = time.monotonic()
     with pytest.raises(PolicyError, match=r"policy\.rego: a\d+ stands for names that stand for names"):
         checked(f'a0 := input.context\n{chain}deny contains "x" if a3000.region != "eu"')
-    with pytest.raises(PolicyError, match=r"policy\.rego: x stands for too much: expected at most 1000"):
+    with pytest.raises(PolicyError, match=r"policy\.rego: x stands for too much: expected at most 100 parts"):
         checked(f'{fan}f30(x) if x.c\ndeny contains "x" if f0(input.context)')
     assert time.monotonic() - begun < 10
+
+
+_CALLS = "".join(f'deny contains "x" if f(input.versions.a{number})\n' for number in range(100))
+
+
+def _filled(before: str, line: Callable[[int], str], after: str = "") -> str:
+    """A module of nearly as many bytes as one may have."""
+    before = f"package skillwarrant\n{before}"
+    room = (128 << 10) - len(before) - len(after)
+    return before + "".join(map(line, range(room // len(line(99_999))))) + after
+
+
+HOSTILE: dict[str, Callable[[], dict[str, str]]] = {
+    "functions that read a lot, called often": lambda: {
+        "a.rego": _filled(f"{_CALLS}f(x) if g(x)\nf(x) if {{\n", lambda number: f"x.k{number}\n", "}\n"),
+        "b.rego": _filled("g(x) if {\n", lambda number: f"x.l{number}\n", "}\n"),
+    },
+    "the same read again and again": lambda: {
+        "a.rego": _filled(f"{_CALLS}f(x) if g(x)\nf(x) if {{\n", lambda _: "x.k; x.k\n", "}\n"),
+        "b.rego": _filled("g(x) if {\n", lambda _: "x.l; x.l\n", "}\n"),
+    },
+    "long names of long names": lambda: {
+        "a.rego": f"package skillwarrant\n{_CALLS}f(x) if f0(x)\nf90(x) if x.b\n",
+        "b.rego": "package skillwarrant\n"
+        + "".join(f"f{number}(x) if f{number + 1}(x{'.b' * 400})\n" for number in range(90)),
+    },
+    "names that stand for a lot, misspelt": lambda: {
+        "a.rego": _filled(f"{_CALLS}f(x) if g(x)\n", lambda number: f"a{number} if input.contxt\n"),
+        "b.rego": _filled("g(x) if {\n", lambda number: f"x.l{number}\n", "}\n"),
+    },
+    "more than anybody requires": lambda: {
+        "a.rego": _filled('deny contains "x" if {\n', lambda number: f"input.now.k{number}\n", "}\n"),
+        "b.rego": _filled('deny contains "y" if {\n', lambda number: f"input.now.l{number}\n", "}\n"),
+    },
+}
+_PROGRAM = """
+import json, resource, sys, time
+from skillwarrant_format.errors import PolicyError
+from skillwarrant_verify.document.policy_reading import rego_modules
+files = {name: text.encode() for name, text in json.load(sys.stdin).items()}
+resource.setrlimit(resource.RLIMIT_AS, (512 << 20, resource.getrlimit(resource.RLIMIT_AS)[1]))
+begun = time.process_time()
+try:
+    rego_modules(files).close()
+    told = "loaded"
+except PolicyError as error:
+    told = str(error)
+json.dump([told, time.process_time() - begun], sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_the_worst_policy_of_256_kib_costs_the_process_that_loads_it_little(case: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        input=json.dumps(HOSTILE[case]()),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told, took = json.loads(done.stdout)
+    assert re.search(r"stands? for too much|need too much|no field contxt", told), told
+    assert took < 2
+
+
+def test_a_function_may_be_called_for_a_hundred_parts_and_read_a_hundred_of_each() -> None:
+    reads = "".join(f"  x.k{number}\n" for number in range(97))
+    found = checked(f"{_CALLS}f(x) if {{\n{reads}}}")
+    assert len(found.required) == 97 * 100 + 100
+    with pytest.raises(PolicyError, match="the names of all rules stand for too much"):
+        checked(f"{_CALLS}f(x) if {{\n{reads}x.l\nx.m\nx.n\nx.o\n}}")
+    with pytest.raises(PolicyError, match="x stands for too much: expected at most 100 parts"):
+        checked(f'{_CALLS}deny contains "y" if f(input.versions.b)\nf(x) if {{\n{reads}}}')
 
 
 # A test module adds to no rule that decides

@@ -28,6 +28,7 @@ _ENTRIES: Final = (ALLOW, "deny", "violation", "warn")
 _DECISION: Final = "decision"  # what an OPA server is asked for; see opa_http
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_PROBLEMS: Final = 20  # said at once; looking for what was meant takes time
+_MAX_REQUIRED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,4 +209,7 @@ def _required(graph: Graph, meanings: Meanings) -> Iterator[RequiredPath]:
             )
             if use.read.collection:
                 found[path] = replace(first, collection=True)
+        if len(found) > _MAX_REQUIRED:
+            expected = f"at most {_MAX_REQUIRED} parts of the input"
+            raise PolicyError(f"{use.where}: the rules of all modules need too much", expected=expected)
     yield from (found[path] for path in sorted(found))

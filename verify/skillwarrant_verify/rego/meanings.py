@@ -17,7 +17,9 @@ from skillwarrant_verify.rego.outline import Call, Outline
 
 __all__ = ["Meanings"]
 
-_MOST: Final = 1_000  # meanings of one name
+_MOST: Final = 100  # meanings of one name
+_LONGEST: Final = 100  # names in one of them
+_TOGETHER: Final = 10_000  # meanings of all reads through names: a few lines that are called often make many
 _DEEPEST: Final = 100  # names that stand for names
 
 _Name = tuple[int, int | None, str]
@@ -37,6 +39,8 @@ class Meanings:
         self._places: dict[_Name, int] = {}
         self._calls: dict[RuleName, list[tuple[Outline, Call]]] = {}
         self._found: dict[_Name, frozenset[Path]] = {}
+        self._read: dict[int, frozenset[Path]] = {}  # by the identity of the use, which the graph keeps
+        self._together = 0
         for module in graph.modules:
             self._collect(module)
 
@@ -56,7 +60,14 @@ class Meanings:
         Raises:
             PolicyError: more than anybody meant to write.
         """
-        return self._of(use.module, use.read.rule, [use.read.base, *use.read.path], 0)
+        if id(use) not in self._read:
+            found = self._of(use.module, use.read.rule, [use.read.base, *use.read.path], 0)
+            self._together += len(found) if found != {use.path} else 0
+            if self._together > _TOGETHER:
+                expected = f"at most {_TOGETHER} parts of the input that are read through names"
+                raise PolicyError(f"{use.where}: the names of all rules stand for too much", expected=expected)
+            self._read[id(use)] = found
+        return self._read[id(use)]
 
     def _of(self, module: Outline, rule: int, chain: Sequence[str], depth: int) -> frozenset[Path]:
         base, *rest = chain
@@ -107,8 +118,9 @@ class Meanings:
         found: set[Path] = set()
         for part in parts:
             found |= self._of(*part, depth + 1)
-        if len(found) > _MOST:
-            raise PolicyError(f"{name} stands for too much", expected=f"at most {_MOST} parts of the input")
+            if len(found) > _MOST or any(len(path) > _LONGEST for path in found):
+                expected = f"at most {_MOST} parts of the input, of at most {_LONGEST} names each"
+                raise PolicyError(f"{name} stands for too much", expected=expected)
         return frozenset(found)
 
 
