@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,10 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 from skillwarrant_audit import signing
 from skillwarrant_format.digest import Digest
 from skillwarrant_format.dsse import Envelope
-from skillwarrant_format.durable import sync_directory
+from skillwarrant_format.durable import write_new
 from skillwarrant_format.errors import AuditError
 
-__all__ = ["RESTORE_KEY", "OperatorKey", "write_new"]
+__all__ = ["RESTORE_KEY", "OperatorKey"]
 
 RESTORE_KEY: Final = "Restore the key that the log was begun with, or begin a new log in an empty directory."
 
@@ -63,7 +62,7 @@ class OperatorKey:
         if not os.path.lexists(path):
             pem = signing.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             try:
-                write_new(path, pem)
+                write_new(path, [pem])
             except FileExistsError:  # another process was faster
                 pass
             except OSError as error:
@@ -77,24 +76,6 @@ class OperatorKey:
     def sign(self, payload: bytes) -> Envelope:
         """Sign a delegation's statement."""
         return signing.sign(self._private, payload)
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 that is there as a whole or not at all, durably, and replaces nothing.
-
-    Raises:
-        OSError: FileExistsError where there is a file.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        os.link(temporary, path)
-    finally:
-        Path(temporary).unlink()
-    sync_directory(path.parent)
 
 
 def _read_private(path: Path) -> bytes:

@@ -18,10 +18,10 @@ from skillwarrant_audit.fit import fitted
 from skillwarrant_audit.inputs import INPUTS_NAME, InputStore, inputs_digest
 from skillwarrant_audit.log import FileLog, Log, MakeLeaf, Position, Record
 from skillwarrant_audit.observer import ObserverKey
-from skillwarrant_audit.operator_key import RESTORE_KEY, OperatorKey, write_new
+from skillwarrant_audit.operator_key import RESTORE_KEY, OperatorKey
 from skillwarrant_audit.process_lock import PROCESS_LOCK
 from skillwarrant_format.digest import Digest
-from skillwarrant_format.durable import make_directory
+from skillwarrant_format.durable import make_directory, write_new
 from skillwarrant_format.errors import AuditError, FormatError
 from skillwarrant_format.fields import format_time, parse_time
 from skillwarrant_format.observation import Observation, Place
@@ -192,7 +192,7 @@ def _log_of(directory: Path, operator: OperatorKey) -> FileLog:
 
 def _publish(path: Path, public: bytes) -> None:
     try:
-        write_new(path, public)
+        write_new(path, [public])
         path.chmod(0o644)
     except FileExistsError:
         if path.read_bytes() != public:

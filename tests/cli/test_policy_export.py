@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from history import POLICY, History
 from skillwarrant_cli.commands.policy_export import FIELDS
 from skillwarrant_verify import Context
+from skillwarrant_verify.review import decision_log
 
 
 @pytest.fixture
@@ -57,6 +61,57 @@ def test_a_file_that_is_there_is_not_written_over(run: Any, history: History) ->
     assert result.exit_code == 2
     assert "is there already" in result.stderr
     assert events(history) == before
+
+
+@pytest.mark.parametrize("more", [(), ("--show-input",)])
+def test_the_file_is_its_owners_alone_whatever_the_umask(run: Any, history: History, more: tuple[str, ...]) -> None:
+    before = os.umask(0)
+    try:
+        assert export(run, history, *more).exit_code == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((history.directory / "events.jsonl").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_is_stopped_half_way_leaves_nothing(
+    run: Any, history: History, monkeypatch: pytest.MonkeyPatch, stopped: BaseException
+) -> None:
+    real, written = decision_log.decision_event, []
+
+    def second_stops(past: Any, **more: Any) -> Any:
+        written.append(past)
+        if len(written) == 2:
+            raise stopped
+        return real(past, **more)
+
+    monkeypatch.setattr(decision_log, "decision_event", second_stops)
+    before = sorted(history.directory.iterdir())
+    assert export(run, history).exit_code != 0
+    assert len(written) == 2
+    assert sorted(history.directory.iterdir()) == before
+
+
+def test_nobody_sees_the_file_before_all_of_it_is_there(
+    run: Any, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed half way, by what no program can catch, has not exported either."""
+    real = decision_log.decision_event
+
+    def watched(past: Any, **more: Any) -> Any:
+        assert not (history.directory / "events.jsonl").exists()
+        return real(past, **more)
+
+    monkeypatch.setattr(decision_log, "decision_event", watched)
+    assert export(run, history).exit_code == 0
+    assert len(events(history)) == 2
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "log"])
+def test_a_link_that_is_there_is_not_written_through(run: Any, history: History, target: str) -> None:
+    (history.directory / "events.jsonl").symlink_to(history.directory / target)
+    assert export(run, history).exit_code == 2
+    assert not (history.directory / "elsewhere").exists()
 
 
 def test_a_log_that_does_not_verify_gives_no_events(run: Any, history: History) -> None:

@@ -11,6 +11,7 @@ import click
 
 from skillwarrant_cli import output, progress
 from skillwarrant_cli.options import FILE, PATH, json_option
+from skillwarrant_format.durable import write_new
 from skillwarrant_format.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def command(
 ) -> None:
     """Write the decisions of a log as events of OPA's decision log.
 
-    A line of JSON each. The log is verified first. What an event holds is in docs/reference/rego.md. The same
-    decision gives the same event, so that a tool can tell those that it has.
+    A line of JSON each, in a file for you alone, which is there once all of it is. The log is verified first. What an
+    event holds is in docs/reference/rego.md. The same decision gives the same event, so that a tool can tell those
+    that it has.
     """
     from skillwarrant_verify.review.decision_log import decision_event
     from skillwarrant_verify.review.past import past_decisions
@@ -61,9 +63,9 @@ def _label(text: str) -> tuple[str, str]:
 
 
 def _write(file: Path, events: Iterable[JsonObject]) -> None:
+    """For its owner alone, as the inputs are where they come from; half of a log would look like all of another."""
     try:
-        with file.open("x", encoding="utf-8") as out:
-            out.writelines(json.dumps(event, allow_nan=False) + "\n" for event in events)
+        write_new(file, (f"{json.dumps(event, allow_nan=False)}\n".encode() for event in events))
     except FileExistsError:
         raise UsageError(f"{file} is there already", fix="Name a file that is not.") from None
     except OSError as error:
