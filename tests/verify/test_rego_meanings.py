@@ -172,7 +172,7 @@ HOSTILE: dict[str, Callable[[], dict[str, str]]] = {
     "long names of long names": lambda: {
         "a.rego": f"package skillwarrant\n{_CALLS}f(x) if f0(x)\nf90(x) if x.b\n",
         "b.rego": "package skillwarrant\n"
-        + "".join(f"f{number}(x) if f{number + 1}(x{'.b' * 400})\n" for number in range(90)),
+        + "".join(f"f{number}(x) if f{number + 1}(x{'.b' * 60})\n" for number in range(90)),
     },
     "names that stand for a lot, misspelt": lambda: {
         "a.rego": _filled(f"{_CALLS}f(x) if g(x)\n", lambda number: f"a{number} if input.contxt\n"),
