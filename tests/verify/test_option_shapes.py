@@ -95,6 +95,40 @@ def test_one_more_than_the_file_shows_is_refused() -> None:
         check_shown(parsed({"peft_type": "LORA", "r": 8, "rank_pattern": {"q": 4, "v": 101}}), shapes)
 
 
+@pytest.mark.parametrize(("method", "shown"), ENTRIES, ids=lambda one: "-".join(getattr(one, "options", [one])))
+def test_a_tensor_that_holds_nothing_shows_nothing(
+    written: dict[str, tuple[dict[str, Any], Shapes]], method: str, shown: Shown
+) -> None:
+    shapes = next(shapes for raw, shapes in written.values() if raw["peft_type"] == method)
+    decoys = {f"{part}.{size}": (size,) * 4 + (0,) for part in shown.parts for size in (2, 10**6, TOO_MUCH)}
+    assert shown.seen({**shapes, **decoys}) == shown.seen(shapes)
+    assert shown.seen(decoys) == 0
+
+
+DECOYED = [(method, shown) for method, shown in ENTRIES if shown.each]
+
+
+@pytest.mark.parametrize(("method", "shown"), DECOYED, ids=lambda one: "-".join(getattr(one, "options", [one])))
+def test_a_thin_tensor_beside_the_real_ones_makes_room_for_nothing(method: str, shown: Shown) -> None:
+    for part in shown.parts:
+        shapes = {
+            f"base_model.model.q_proj.{part}.weight": (8, 64),
+            f"base_model.model.zz.{part}.weight": (4096, 1),
+        }
+        with pytest.raises(LoadMismatch, match="r of at most 64, found 4096"):
+            check_shown(parsed({"peft_type": method, "r": 4096}), shapes)
+
+
+def test_modules_that_a_pattern_names_need_not_show_the_rank_of_the_others() -> None:
+    shapes = {"q_proj.lora_A.weight": (8, 64), "v_proj.lora_A.weight": (100, 64), "experts.lora_A.weight": (32, 64)}
+    honest = {"peft_type": "LORA", "r": 100, "rank_pattern": {"q_proj": 8, "experts": 16}}
+    check_shown(parsed(honest), shapes)
+    with pytest.raises(LoadMismatch, match="r of at most 100, found 101"):
+        check_shown(parsed({**honest, "r": 101}), shapes)
+    with pytest.raises(LoadMismatch, match="r of at most 100, found 101"):
+        check_shown(parsed({**honest, "r": 101, "rank_pattern": {"all": 4, "of": 100}}), shapes)
+
+
 def test_a_pruned_adalora_may_have_begun_with_more_ranks_than_are_left_where_its_lists_say_so() -> None:
     shapes = {"base_model.model.q_proj.lora_A": (3, 8)}
     pattern = {"q_proj.lora_E": [True] * 3 + [False] * 97}

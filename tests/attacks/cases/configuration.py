@@ -273,6 +273,17 @@ unfit("the rank is a thousand times the file's", GREEDY, r=4096, init_lora_weigh
 unfit("the rank of one module is a thousand times the file's", GREEDY, rank_pattern={"q": 4096}, use_qalora=True)
 
 
+def decoy(name: str, columns: int) -> None:
+    @case(f"the rank is a thousand times the file's, but for {name}", "load.mismatch", GREEDY)
+    def _(attempt: Published) -> None:
+        attempt.config.update(r=4096, init_lora_weights="mica")
+        attempt.tensors["base_model.model.zz.lora_A.weight"] = torch.zeros(4096, columns)
+
+
+decoy("a tensor of that rank that holds no number", 0)
+decoy("a tensor of that rank that has one column", 1)
+
+
 @case("sixty thousand virtual tokens are asked for, and the file has four", "load.mismatch", GREEDY)
 def _(attempt: Published) -> None:
     attempt.config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 65_536}

@@ -3,12 +3,13 @@
 A rank of 4,096 in a configuration whose file holds tensors of rank 4 is refused in the end, when shapes are
 compared; but by then PEFT has allocated it, in every layer. So each number that PEFT makes tensors of is compared
 first with the dimension in which it shows, for every method that has one. Small ones need not show: they cost
-little, and PEFT itself cuts some to the size of a layer. It knows no PEFT and no torch.
+little, and PEFT itself cuts some to the size of a layer. What a tensor of few columns shows in place of the real ones is
+let through here, and refused when shapes are compared. It knows no PEFT and no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Final, Literal
@@ -34,17 +35,26 @@ class Shown:
         dim: the dimension, also counted from the end; or `triangle`: of the tensor are those elements of a square
             that are above its diagonal.
         harmless: up to here, they need not show.
+        each: every such tensor shows it, but for those of modules that a rank pattern names: so the smallest
+            counts, and a tensor put beside them makes room for nothing. Others may differ from layer to layer.
     """
 
     options: tuple[str, ...]
     parts: tuple[str, ...]
     dim: int | Literal["triangle"]
     harmless: int = _FEW
+    each: bool = False
 
-    def seen(self, shapes: Mapping[str, Sequence[int]]) -> int:
-        """The largest size of it; 0 where it is not to be seen."""
+    def seen(self, shapes: Mapping[str, Sequence[int]], patterned: Collection[int] = ()) -> int:
+        """The size of it; 0 where it is not to be seen, and a tensor that has no numbers shows nothing.
+
+        Args:
+            patterned: ranks of a rank pattern, which tensors may have instead (or multiples: one for many experts).
+        """
         found = (shape for name, shape in shapes.items() if any(part in name for part in self.parts))
-        return max((size for shape in found for size in self._size(shape)), default=0)
+        sizes = [size for shape in found if prod(shape) for size in self._size(shape)]
+        own = [size for size in sizes if self.each and not any(size % rank == 0 for rank in patterned)]
+        return min(own) if own else max(sizes, default=0)
 
     def _size(self, shape: Sequence[int]) -> Iterator[int]:
         if self.dim == "triangle":
@@ -58,7 +68,7 @@ def _rank(*parts: str, dim: int = 0, option: str = "r") -> Shown:
 
 
 def _patterned(*parts: str, dim: int = 0) -> tuple[Shown, ...]:
-    return _rank(*parts, dim=dim), _rank(*parts, dim=dim, option="rank_pattern")
+    return Shown(("r",), parts, dim, each=True), _rank(*parts, dim=dim, option="rank_pattern")
 
 
 _PROMPT: Final = ("prompt_embeddings",)
@@ -169,11 +179,12 @@ def check_shown(config: AdapterConfig, shapes: Mapping[str, Sequence[int]]) -> N
     Raises:
         LoadMismatch: it asks for more than the file holds.
     """
+    patterned = {rank for rank in _numbers(config.raw.get("rank_pattern")) if rank > 0}
     for shown in SHOWN.get(config.peft_type, ()):
         found = prod(_largest(config.raw, option) for option in shown.options)
         if found <= shown.harmless:
             continue
-        seen = max(shown.seen(shapes), _listed(config))
+        seen = max(shown.seen(shapes, patterned), _listed(config))
         if found > seen:
             raise LoadMismatch(
                 f"the configuration asks for more than {WEIGHTS_NAME} holds",
