@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skillwarrant_format.endorsement import CERTIFICATION_TYPE
 from skillwarrant_format.errors import Unavailable
 from skillwarrant_format.names import matches
 from skillwarrant_format.semver import SemVer, SemVerRange
@@ -111,7 +112,7 @@ audience = "a"
 subjects = ["repo:acme/serving:environment:production"] # as its tokens have it, and no certificate
 
 [[evidence]]
-predicate_type = "certification"
+predicate_type = "https://slsa.dev/provenance/v1"
 signers = [{ issuer = "https://idp.example", identity = "https://ci.example/lab/suite/job@refs/heads/*" }]
 """
         found = look(tmp_path, HEAD + publisher() + more)
@@ -178,7 +179,7 @@ class TestPublishers:
         assert codes(tmp_path, HEAD + publisher() + both) == ["evidence.never"]
 
     def test_evidence_by_too_few_who_can_ever_sign(self, tmp_path: Path) -> None:
-        asked = '\n[[evidence]]\npredicate_type = "certification"\nsigners = [%s]\n'
+        asked = '\n[[evidence]]\npredicate_type = "https://slsa.dev/provenance/v1"\nsigners = [%s]\n'
         lab = '{ issuer = "https://sso.lab.example", identity = "lab@lab.example" }'
         nobody = f'{{ issuer = "{GITHUB}", identity = "audit@lab.example" }}'
         assert set(codes(tmp_path, HEAD + publisher() + asked % nobody)) == {"evidence.never", "identity.never"}
@@ -192,6 +193,23 @@ class TestPublishers:
 
 
 class TestTimes:
+    @pytest.mark.parametrize("kind", ["certification", CERTIFICATION_TYPE])
+    def test_a_certification_that_nothing_ends_is_told(self, tmp_path: Path, kind: str) -> None:
+        """In a policy whose releases have no age either: a certification is about one signed release."""
+        lasting = publisher() + evidence("a@lab.example", more="max_age_days = 90", kind=kind)
+        lasting += evidence("b@lab.example", kind=kind)
+        (found,) = look(tmp_path, HEAD + lasting)
+        assert (found.code, found.level, found.key) == ("evidence.for-ever", "warning", "evidence[1]")
+        assert "max_age_days" in (found.fix or "")
+        assert look(tmp_path, HEAD + "max_age_days = 400\n" + lasting) == ()
+
+    @pytest.mark.parametrize(
+        "demand", [("certification", "max_age_days = 90"), ("approval", ""), ("https://slsa.dev/provenance/v1", "")]
+    )
+    def test_evidence_with_an_age_or_of_another_kind_is_not(self, tmp_path: Path, demand: tuple[str, str]) -> None:
+        kind, more = demand
+        assert look(tmp_path, HEAD + publisher() + evidence("a@lab.example", more=more, kind=kind)) == ()
+
     @pytest.mark.parametrize(
         ("line", "expected"),
         [
@@ -391,9 +409,9 @@ def signer(identity: str, since: str = "", issuer: str = GITHUB) -> str:
     return f"{table}since = {since}\n" if since else table
 
 
-def evidence(*identities: str, more: str = "") -> str:
+def evidence(*identities: str, more: str = "", kind: str = "https://slsa.dev/provenance/v1") -> str:
     signers = ", ".join(f'{{ issuer = "https://sso.lab.example", identity = "{one}" }}' for one in identities)
-    return f'\n[[evidence]]\npredicate_type = "certification"\nsigners = [{signers}]\n{more}\n'
+    return f'\n[[evidence]]\npredicate_type = "{kind}"\nsigners = [{signers}]\n{more}\n'
 
 
 class TestIdle:

@@ -52,7 +52,8 @@ _TIMES: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
     "--expires",
     metavar="TIME",
     type=click.DateTime(_TIMES),
-    help="After it, it proves nothing: 2027-06-30, or 2027-06-30T12:00:00Z. UTC. Default: never.",
+    help="From then on it proves nothing: 2027-06-30, or 2027-06-30T12:00:00Z. UTC. Default: no end of its own; it "
+    "counts for as long as a policy's max_age_days lets it, for ever where there is none.",
 )
 @click.option("--out", metavar="FILE", type=FILE, help=f"Where to write it. Default: DIR{_SUFFIX}, beside DIR.")
 @signing_options
@@ -149,5 +150,5 @@ def _rows(done: Endorsed, certification: Certification) -> Iterator[tuple[str, s
     if certification.report is not None:
         yield "report", str(certification.report)
     ends = certification.expires_at
-    yield "until", "the policy's own limit" if ends is None else format_time(ends)
+    yield "until", "a policy's max_age_days, if it has one" if ends is None else format_time(ends)
     yield from done.rows()

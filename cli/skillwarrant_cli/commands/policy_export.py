@@ -40,9 +40,9 @@ def command(
 ) -> None:
     """Write the decisions of a log as events of OPA's decision log.
 
-    A line of JSON each, in a file for you alone, which is there once all of it is. The log is verified first. What an
-    event holds is in docs/reference/rego.md. The same decision gives the same event, so that a tool can tell those
-    that it has.
+    A line of JSON each, in a file for you alone, which is there once all of it is. The log is verified first. What
+    an event holds is in docs/reference/rego.md. The same decision gives the same event, so that a tool can tell
+    those that it has.
     """
     from skillwarrant_verify.review.decision_log import decision_event
     from skillwarrant_verify.review.past import past_decisions

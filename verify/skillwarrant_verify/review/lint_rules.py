@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from skillwarrant_format.endorsement import CERTIFICATION_TYPE
 from skillwarrant_format.fields import format_time
 from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_verify.document.policy_lines import KeyPath
@@ -22,6 +23,7 @@ RULES: Final = {
     "policy.not-yet": "the policy is not in force yet, and denies everything",
     "revocations.stale": "the list of revocations is stale",
     "revocations.expires-soon": "the list of revocations will soon be stale",
+    "evidence.for-ever": "a certification counts whatever its age, unless who made it said when it ends",
     "mode.warns": "what is not proved is only a warning, for ever",
     "mode.past": "a date of a staged roll-out has passed",
     "mode.distant": "what is not proved is only a warning for more than a year",
@@ -51,6 +53,7 @@ _PRODUCTION: Final = ("prod", "live")
 def rules(policy: Policy, now: datetime) -> Iterator[Remark]:
     """Every remark about what a policy asks."""
     yield from _times(policy, now)
+    yield from _certifications(policy)
     yield from _modes(policy, now)
     yield from _allowances(policy)
     yield from _never(policy)
@@ -71,6 +74,17 @@ def _times(policy: Policy, now: datetime) -> Iterator[Remark]:
         code = "revocations.stale" if stale <= now else "revocations.expires-soon"
         message = f"the list of revocations is good until {format_time(stale)}"
         yield _remark(code, message, "revocations", "valid_until", fix="Put a fresh list in.")
+
+
+def _certifications(policy: Policy) -> Iterator[Remark]:
+    """A certification is about one signed release: where that may have an age only, so has its certification."""
+    if policy.max_age_days is not None:
+        return
+    for number, rule in enumerate(policy.evidence):
+        if rule.predicate_type == CERTIFICATION_TYPE and rule.max_age_days is None:
+            message = "nothing here ends this certification: tests that passed once count for ever"
+            fix = "Set its max_age_days to how long you believe in what was tested."
+            yield _remark("evidence.for-ever", message, "evidence", number, fix=fix)
 
 
 def _modes(policy: Policy, now: datetime) -> Iterator[Remark]:
