@@ -58,7 +58,10 @@ def _objection(path: PurePosixPath) -> tuple[str, str] | None:
 
 
 def is_pickle(data: bytes | memoryview) -> bool:
-    """Whether a file begins as a pickle, or as an archive that can hold pickles. No text does."""
+    """Whether a file begins as a pickle, or as an archive that can hold pickles. No text does.
+
+    Its first bytes only: a pickle of protocol 0 or 1 has no such start, and an archive may begin elsewhere.
+    """
     return bytes(data[:6]).startswith(_PICKLE_STARTS)
 
 

@@ -29,6 +29,8 @@ from skillwarrant_verify import (
     verify_and_load,
     verify_operator,
 )
+from skillwarrant_verify.arguments import check_kind
+from skillwarrant_verify.rego.opa_http import OpaServer
 from world import PRODUCTION, World, llama, phases, untouched
 
 
@@ -302,6 +304,18 @@ CLASSES = [
         verify_operator, TOKEN, issuer=(str,), audience=(str,), keys=(bytes,), now=(), leeway=(), max_lifetime=()
     ),
 ]
+
+
+@pytest.mark.parametrize("kinds", [int, float, (int, float), (str, int)])
+def test_true_is_a_number_only_where_it_is_asked_for(kinds: Any) -> None:
+    for value in (True, False):
+        assert "wrong type" in str(refused(lambda value=value: check_kind("it", value, kinds, "a number")))
+        check_kind("it", value, bool, "a truth")
+        check_kind("it", value, (int, bool), "a number or a truth")
+
+
+def test_true_is_no_time_to_wait_for_an_answer() -> None:
+    refused(lambda: OpaServer("https://opa.example", total=True))
 
 
 @pytest.mark.parametrize(("make", "known", "right"), CLASSES)

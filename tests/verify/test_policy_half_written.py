@@ -164,6 +164,26 @@ def test_a_change_that_is_taken_back_is_none(policies: ReloadingPolicy, path: Pa
     assert (policies.current().revision, policies.current().notice) == (1, None)
 
 
+def test_half_a_policy_that_comes_back_as_it_was_begins_to_wait_anew(
+    policies: ReloadingPolicy, path: Path, watch: Stopwatch
+) -> None:
+    """Time in which the old one was there is none in which this one was quiet."""
+
+    def put(data: bytes) -> None:
+        path.write_bytes(data)
+        os.utime(path, (time.time(), 1_000_000_000))
+
+    put(whole(2))
+    assert policies.current().revision == 1
+    put(whole(1))
+    assert (policies.current().revision, policies.current().notice) == (1, None)
+    watch.now += 2 * QUIET_SECONDS
+    put(whole(2))
+    assert policies.current().revision == 1
+    watch.now += QUIET_SECONDS
+    assert policies.current().revision == 2
+
+
 def test_of_a_policy_that_nobody_signs_nothing_is_demanded_but_that_it_can_be_read(
     policies: ReloadingPolicy, path: Path, watch: Stopwatch, caplog: pytest.LogCaptureFixture
 ) -> None:

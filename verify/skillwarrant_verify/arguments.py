@@ -26,8 +26,9 @@ __all__ = [
 
 
 def check_kind(what: str, found: object, kinds: type | tuple[type, ...], expected: str) -> None:
-    """Raises UsageError for an object that is of none of these classes; true is no number."""
-    if not isinstance(found, kinds) or (isinstance(found, bool) and kinds is int):
+    """Raises UsageError for an object that is of none of these classes; true is no number, unless `bool` is one."""
+    asked = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in asked):
         raise _wrong(what, expected, found)
 
 

@@ -35,7 +35,8 @@ class Undo:
         """Whatever stops the block is taken back before the caller hears of it.
 
         Who is interrupted while the last record is written has all of it undone, though that may be on disk by
-        then: a log that names an adapter which is not there errs on the safe side.
+        then. What is put on is then off, and the log names more than is there: the safe side. What was taken off
+        is then on again, and the log says that it is gone until it is taken off once more; `Gate.check` finds it.
         """
         try:
             yield

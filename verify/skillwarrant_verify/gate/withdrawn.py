@@ -1,7 +1,8 @@
 """Whether what is on a model was revoked since it came there: by the policy that is in force now.
 
 An adapter stays where it is when a policy changes; nothing takes it off by itself. So its manifest, which the
-register keeps, is held against the revocations again before others join it, and whenever somebody looks.
+register keeps, is held against the revocations of releases again before others join it, and whenever somebody
+looks. Not against those of approvals: who withdraws the approval of what is on a model revokes its release too.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A rank of 4,096 in a configuration whose file holds tensors of rank 4 is refused in the end, when shapes are
 compared; but by then PEFT has allocated it, in every layer. So each number that PEFT makes tensors of is compared
 first with the dimension in which it shows, for every method that has one. Small ones need not show: they cost
-little, and PEFT itself cuts some to the size of a layer. What a tensor of few columns shows in place of the real ones is
-let through here, and refused when shapes are compared. It knows no PEFT and no torch.
+little, and PEFT itself cuts some to the size of a layer. What tensors of few columns show in place of the real ones
+is let through here, and refused when shapes are compared. It knows no PEFT and no torch.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class QuietFile:
         if policy.digest != seen[1]:
             raise self._unquiet()
         self._taken = policy.digest
+        self._seen = None  # what was another one is gone: if it comes back, it has not been there all the time
         return policy
 
     def _is_quiet(self, seen: _Seen, age: float) -> bool:
