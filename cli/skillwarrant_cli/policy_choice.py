@@ -52,7 +52,7 @@ class PolicySigner:
         Raises:
             SkillwarrantError: as `SignedPolicy.load`.
         """
-        from skillwarrant_verify.gate.defaults import default_log_directory
+        from skillwarrant_verify.defaults import default_log_directory
         from skillwarrant_verify.identity import IdentityPattern
         from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
         from skillwarrant_verify.signed_policy.revisions import RevisionStore

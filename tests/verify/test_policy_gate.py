@@ -206,7 +206,7 @@ def test_a_manifest_is_evidence_of_nothing_about_itself(world: World, log: Path)
 def test_another_instances_evidence_is_not_believed(world: World, evidence: dict[str, bytes]) -> None:
     from skillwarrant_format.snapshot import Snapshot
     from skillwarrant_verify import trust
-    from skillwarrant_verify.gate.defaults import utc_now
+    from skillwarrant_verify.defaults import utc_now
 
     snapshot = Snapshot.read(world.adapter)
     verified = verify(snapshot, bundle_of(world), world.trust, now=utc_now())

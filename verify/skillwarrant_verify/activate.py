@@ -18,8 +18,8 @@ from skillwarrant_audit.recorder import Recorder
 from skillwarrant_verify import base
 from skillwarrant_verify.arguments import check_kind
 from skillwarrant_verify.context import Context
+from skillwarrant_verify.defaults import telling_time, utc_now
 from skillwarrant_verify.gate.charter import Charter, Clock
-from skillwarrant_verify.gate.defaults import telling_time, utc_now
 from skillwarrant_verify.gate.judge import judge_newcomers
 from skillwarrant_verify.gate.loading import intend, put_on
 from skillwarrant_verify.gate.merging import merge_and_unload

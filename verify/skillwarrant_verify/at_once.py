@@ -15,7 +15,7 @@ from skillwarrant_verify import trust
 from skillwarrant_verify.activate import Gate
 from skillwarrant_verify.arguments import path_of
 from skillwarrant_verify.context import Context
-from skillwarrant_verify.gate.defaults import default_log_directory
+from skillwarrant_verify.defaults import default_log_directory
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.proof.fetch import AdapterSource, BundleSource, check_sources
 from skillwarrant_verify.signed_policy.policy_place import refuse_inside

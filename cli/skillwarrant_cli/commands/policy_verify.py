@@ -50,8 +50,8 @@ def command(
     What the host has seen is beside its activation log, and is not changed. Python rules of the policy's own are
     read and not run, and an OPA server that it names is not contacted.
     """
+    from skillwarrant_verify.defaults import default_log_directory
     from skillwarrant_verify.document.policy_reach import NONE
-    from skillwarrant_verify.gate.defaults import default_log_directory
     from skillwarrant_verify.identity import IdentityPattern
     from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
     from skillwarrant_verify.signed_policy.revisions import RevisionStore

@@ -21,7 +21,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError, shown
 from skillwarrant_verify import trust
 from skillwarrant_verify.arguments import check_kind, path_of
-from skillwarrant_verify.gate.defaults import default_log_directory, telling_time, utc_now
+from skillwarrant_verify.defaults import default_log_directory, telling_time, utc_now
 from skillwarrant_verify.policy import Policy
 from skillwarrant_verify.signed_policy.policy_verify import SignedPolicy
 from skillwarrant_verify.signed_policy.quiet_file import QUIET_SECONDS, QuietFile
