@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fingerprint import SLICE, bare
-from benchmarks.harness import Figure, report
+from benchmarks.harness import Figure, report, uncollected
 
 SIZES = (2, 6, 12, 20)  # layers of 88 MB each
 COUNTS = (25, 50, 100, 200)  # layers, each a share of the same 270 MB
@@ -115,10 +115,12 @@ def _medians(work: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float
     times: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(rounds + 1):
         for name, run in work.items():
-            begin = time.perf_counter()
-            run()
+            with uncollected():
+                begin = time.perf_counter()
+                run()
+                elapsed = (time.perf_counter() - begin) * 1000
             if turn:
-                times[name].append((time.perf_counter() - begin) * 1000)
+                times[name].append(elapsed)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -45,6 +45,21 @@ class Figure:
         return "-" if self.aim is None else "met" if self.ratio <= self.aim else "MISSED"
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile, as in `timeit`.
+
+    A full one takes longer here than what is timed, and in which turn it falls is chance: half a million objects of
+    torch and transformers are looked through.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def compare(
     name: str,
     baseline: str,
@@ -64,9 +79,10 @@ def compare(
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     for turn in range(rounds + 1):
         for who, work in (("ours", ours), ("theirs", theirs)):
-            begin = time.perf_counter()
-            result = work()
-            elapsed = time.perf_counter() - begin
+            with uncollected():
+                begin = time.perf_counter()
+                result = work()
+                elapsed = time.perf_counter() - begin
             if after is not None:
                 after(result)
             del result

@@ -10,6 +10,7 @@ further adapter on the model all the time, so that neither wraps and unwraps the
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import tempfile
 import time
@@ -183,6 +184,8 @@ def figures(count: int = ADAPTERS) -> list[Figure]:
         bench = Bench(root, prepare(root, count))
         bench.ours(1)
         bench.theirs(1)
+        gc.collect()
+        gc.freeze()  # what is there now is not looked through again in some turns and not in others
         found = grown(bench, count)
         found.append(
             compare(
