@@ -20,7 +20,7 @@ from skillwarrant_format.file_rules import FileRules
 from skillwarrant_format.hashing import Progress, StreamHasher
 from skillwarrant_format.owned_file import File, fresh_memory
 
-__all__ = ["Entry", "Reader", "read_directory"]
+__all__ = ["Entry", "Reader", "file_state", "read_directory"]
 
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a fifo must not hang us
 _SYMLINK_FIX: Final = (
@@ -137,7 +137,7 @@ class Reader:
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if _state(before) != _state(after):
+        if file_state(before) != file_state(after):
             raise _changed(entry.path)
         return File(entry.path, buffer, self._hasher.finish())
 
@@ -162,7 +162,8 @@ class Reader:
             self._progress(self._done, self._total)
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
+def file_state(status: os.stat_result) -> tuple[int, ...]:
+    """What differs where a file was written to or exchanged, as far as its status tells."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

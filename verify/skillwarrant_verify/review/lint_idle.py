@@ -13,7 +13,7 @@ from skillwarrant_format.semver import SemVerRange
 from skillwarrant_verify.document.policy_evidence import EvidenceRule
 from skillwarrant_verify.document.policy_terms import Floor, RevokedSigner, RevokedSkill
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.review.lint_remark import Remark
+from skillwarrant_verify.review.lint_remark import Remark, remark
 from skillwarrant_verify.review.policy_overlap import (
     Identities,
     Names,
@@ -43,16 +43,16 @@ def idle(policy: Policy) -> Iterator[Remark]:
     revoked, floors = policy.revocations, policy.versions.floors
     for number, other in _covered(revoked.skills, _skill_covers):
         message = f"skills[{other}] revokes that already"
-        yield _remark("revocations.redundant", message, "revocations", "skills", number, fix=_OUT)
+        yield remark("revocations.redundant", message, "revocations", "skills", number, fix=_OUT)
     for number, other in _covered(revoked.signers, _signer_covers):
         message = f"signers[{other}] revokes that already"
-        yield _remark("revocations.redundant", message, "revocations", "signers", number, fix=_OUT)
+        yield remark("revocations.redundant", message, "revocations", "signers", number, fix=_OUT)
     for number, other in _covered(floors, _floor_covers):
         message = f"floors[{other}] asks for that already, or for more"
-        yield _remark("versions.redundant", message, "versions", "floors", number, fix=_OUT)
+        yield remark("versions.redundant", message, "versions", "floors", number, fix=_OUT)
     for number, other in _covered(policy.evidence, _evidence_covers):
         message = f"evidence[{other}] asks for that already, or for more"
-        yield _remark("evidence.redundant", message, "evidence", number, fix=_OUT)
+        yield remark("evidence.redundant", message, "evidence", number, fix=_OUT)
 
 
 def _skills(policy: Policy) -> Iterator[Remark]:
@@ -65,7 +65,7 @@ def _skills(policy: Policy) -> Iterator[Remark]:
             fix = "Correct the name, or take it out."
         else:
             continue
-        yield _remark("revocations.idle", message, "revocations", "skills", number, "name", fix=fix)
+        yield remark("revocations.idle", message, "revocations", "skills", number, "name", fix=fix)
 
 
 def _signers(policy: Policy) -> Iterator[Remark]:
@@ -141,7 +141,3 @@ def _evidence_covers(strict: EvidenceRule, lax: EvidenceRule) -> bool:
         and strict.independent >= lax.independent
         and set(strict.signers) <= set(lax.signers)
     )
-
-
-def _remark(code: str, message: str, *at: str | int, fix: str) -> Remark:
-    return Remark(code=code, message=message, at=at, fix=fix)

@@ -12,11 +12,10 @@ from typing import Final
 
 from skillwarrant_format.fields import format_time
 from skillwarrant_verify.deciding.method_numbers import RANKED
-from skillwarrant_verify.document.policy_lines import KeyPath
 from skillwarrant_verify.document.policy_sections import PublisherRule
 from skillwarrant_verify.loader.option_bounds import KNOWN_METHODS
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.review.lint_remark import Remark
+from skillwarrant_verify.review.lint_remark import Remark, remark
 from skillwarrant_verify.review.policy_overlap import Names, can_be_a_name
 from skillwarrant_verify.review.revoked_skills import RevokedSkills, tried
 
@@ -109,19 +108,19 @@ def _kills_publisher(policy: Policy, one: Remark, found: Sequence[Remark]) -> bo
 def _publisher(revoked: RevokedSkills, rule: PublisherRule, number: int) -> Iterator[Remark]:
     if all(map(revoked.all_of, rule.skills)):
         message = "every version of every skill for which this publisher may vouch is revoked"
-        yield _remark("publisher.never", message, "publishers", number, fix="Take the publisher out.")
+        yield remark("publisher.never", message, "publishers", number, fix="Take the publisher out.")
 
 
 def _revocations(policy: Policy) -> Iterator[Remark]:
     stale, begins = policy.revocations.valid_until, policy.not_before
     if stale is not None and begins is not None and stale <= begins:
         message = f"the list is stale from {format_time(stale)} on, before the policy begins"
-        yield _remark("revocations.never", message, "revocations", "valid_until", fix="Put a fresh list in.")
+        yield remark("revocations.never", message, "revocations", "valid_until", fix="Put a fresh list in.")
     for number, revoked in enumerate(policy.revocations.skills):
         if revoked.versions is not None and not any(map(revoked.versions.covers, tried(revoked.versions))):
             message = f"no version is {revoked.versions}: nothing of {revoked.name} is revoked"
             fix = "Correct the range, or leave it out to revoke every version."
-            yield _remark("revocations.empty", message, "revocations", "skills", number, "versions", fix=fix)
+            yield remark("revocations.empty", message, "revocations", "skills", number, "versions", fix=fix)
 
 
 def _floors(policy: Policy, revoked: RevokedSkills) -> Iterator[Remark]:
@@ -130,11 +129,11 @@ def _floors(policy: Policy, revoked: RevokedSkills) -> Iterator[Remark]:
         if not vouched.meet(floor.skill) or not can_be_a_name(floor.skill):
             message = f"no publisher may vouch for {floor.skill}"
             fix = "Correct the name, or take it out."
-            yield _remark("versions.idle", message, "versions", "floors", number, "skill", fix=fix)
+            yield remark("versions.idle", message, "versions", "floors", number, "skill", fix=fix)
         elif revoked.all_of(floor.skill):
             message = f"every version of {floor.skill} that is high enough is revoked"
             fix = "Raise the lowest version, or correct what is revoked."
-            yield _remark("versions.never", message, "versions", "floors", number, "least", fix=fix)
+            yield remark("versions.never", message, "versions", "floors", number, "least", fix=fix)
 
 
 def _modes(policy: Policy) -> Iterator[Remark]:
@@ -159,11 +158,11 @@ def _limits(policy: Policy) -> Iterator[Remark]:
         else:
             message = f"no adapter that a gate loads has the method {method}"
             fix = "docs/reference/peft-methods.md has all of them."
-        yield _remark("limits.never", message, "limits", "methods", number, fix=fix)
+        yield remark("limits.never", message, "limits", "methods", number, fix=fix)
     if limits.max_adapter_bytes is not None and limits.max_adapter_bytes < _LEAST_BYTES:
         message = f"no adapter has {limits.max_adapter_bytes} bytes or less"
         fix = "Write the limit in bytes: 80 MB are 80000000."
-        yield _remark("limits.never", message, "limits", "max_adapter_bytes", fix=fix)
+        yield remark("limits.never", message, "limits", "max_adapter_bytes", fix=fix)
 
 
 def _quantizations(policy: Policy) -> Iterator[Remark]:
@@ -172,7 +171,7 @@ def _quantizations(policy: Policy) -> Iterator[Remark]:
         form = next((form for form in _FORMS if plain in {form, f"bitsandbytes {form}"}), None)
         if form is not None and name != (wanted := f"bitsandbytes {form}"):
             message = f"no base model is called quantised as {name}"
-            yield _remark("quantizations.never", message, "quantizations", number, fix=f"Write {wanted}.")
+            yield remark("quantizations.never", message, "quantizations", number, fix=f"Write {wanted}.")
 
 
 def _weights(policy: Policy) -> Iterator[Remark]:
@@ -181,9 +180,4 @@ def _weights(policy: Policy) -> Iterator[Remark]:
         if most is not None and most < 1:
             message = f"an adapter that is loaded as it is weighs 1, and at most {most:g} is allowed"
             fix = "Allow 1, unless every adapter is to be mixed in with less."
-            yield _remark("composition.only-mixed", message, "composition", key, fix=fix)
-
-
-def _remark(code: str, message: str, *at: str | int, fix: str) -> Remark:
-    place: KeyPath = at
-    return Remark(code=code, message=message, at=place, fix=fix)
+            yield remark("composition.only-mixed", message, "composition", key, fix=fix)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from skillwarrant_verify.document.policy_lines import KeyPath
 
-__all__ = ["Remark"]
+__all__ = ["Remark", "remark"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +27,8 @@ class Remark:
     at: KeyPath
     fix: str | None = None
     level: Literal["warning", "note"] = "warning"
+
+
+def remark(code: str, message: str, *at: str | int, fix: str | None = None) -> Remark:
+    """A warning about the key `at`, in one line of its caller."""
+    return Remark(code=code, message=message, at=at, fix=fix)

@@ -12,7 +12,7 @@ from skillwarrant_format.fingerprint import Fingerprint
 from skillwarrant_verify.document.policy_lines import KeyPath
 from skillwarrant_verify.document.policy_modes import Mode
 from skillwarrant_verify.policy import Policy
-from skillwarrant_verify.review.lint_remark import Remark
+from skillwarrant_verify.review.lint_remark import Remark, remark
 from skillwarrant_verify.review.policy_overlap import Names, can_be_a_name, covers_name, range_is_empty
 
 __all__ = ["LONG", "RULES", "SOON", "rules"]
@@ -64,16 +64,16 @@ def _times(policy: Policy, now: datetime) -> Iterator[Remark]:
     after, before, stale = policy.not_after, policy.not_before, policy.revocations.valid_until
     renew = "Look it over, and set another date and revision."
     if after is not None and after <= now:
-        yield _remark("policy.expired", f"the policy ended at {format_time(after)}", "not_after", fix=renew)
+        yield remark("policy.expired", f"the policy ended at {format_time(after)}", "not_after", fix=renew)
     elif after is not None and after - now <= SOON:
         message = f"the policy ends in {(after - now).days} days, at {format_time(after)}"
-        yield _remark("policy.expires-soon", message, "not_after", fix=renew)
+        yield remark("policy.expires-soon", message, "not_after", fix=renew)
     if before is not None and before > now:
-        yield _remark("policy.not-yet", f"the policy begins at {format_time(before)}", "not_before")
+        yield remark("policy.not-yet", f"the policy begins at {format_time(before)}", "not_before")
     if stale is not None and stale - now <= SOON:
         code = "revocations.stale" if stale <= now else "revocations.expires-soon"
         message = f"the list of revocations is good until {format_time(stale)}"
-        yield _remark(code, message, "revocations", "valid_until", fix="Put a fresh list in.")
+        yield remark(code, message, "revocations", "valid_until", fix="Put a fresh list in.")
 
 
 def _certifications(policy: Policy) -> Iterator[Remark]:
@@ -84,7 +84,7 @@ def _certifications(policy: Policy) -> Iterator[Remark]:
         if rule.predicate_type == CERTIFICATION_TYPE and rule.max_age_days is None:
             message = "nothing here ends this certification: tests that passed once count for ever"
             fix = "Set its max_age_days to how long you believe in what was tested."
-            yield _remark("evidence.for-ever", message, "evidence", number, fix=fix)
+            yield remark("evidence.for-ever", message, "evidence", number, fix=fix)
 
 
 def _modes(policy: Policy, now: datetime) -> Iterator[Remark]:
@@ -113,29 +113,29 @@ def _allowances(policy: Policy) -> Iterator[Remark]:
     for number, word in enumerate(policy.allow_hazards):
         if word in _CODE:
             message = f"{word} {_CODE[word]}"
-            yield _remark("hazards.code", message, "allow_hazards", number, fix="Take it out, if you can.")
+            yield remark("hazards.code", message, "allow_hazards", number, fix="Take it out, if you can.")
     for number, word in enumerate(policy.allow_alterations):
         if word in _ALTERATIONS:
             message = f"{word} {_ALTERATIONS[word]}"
-            yield _remark("alterations.code", message, "allow_alterations", number, fix="Take it out, if you can.")
+            yield remark("alterations.code", message, "allow_alterations", number, fix="Take it out, if you can.")
     production = [name for name in policy.environments if name.lower().startswith(_PRODUCTION)]
     if policy.measure == "sampled" and production:
         message = f"in {production[0]}, only samples of the base's weights are compared"
         fix = 'Use "once-verified" or "every-load" there.'
-        yield _remark("measure.weak", message, "measure", fix=fix)
+        yield remark("measure.weak", message, "measure", fix=fix)
 
 
 def _never(policy: Policy) -> Iterator[Remark]:
     for name, wanted in policy.dependencies:
         if range_is_empty(wanted):
-            yield _remark("dependencies.never", f"no version of {name} is {wanted}", "dependencies", name)
+            yield remark("dependencies.never", f"no version of {name} is {wanted}", "dependencies", name)
     seen: dict[Fingerprint, str] = {}
     for number, base in enumerate(policy.bases):
         if base.fingerprint not in seen:
             seen[base.fingerprint] = base.name
         else:
             message = f"{base.name} measures what {seen[base.fingerprint]} does"
-            yield _remark("base.duplicate", message, "bases", number, fix="Take one of them out.")
+            yield remark("base.duplicate", message, "bases", number, fix="Take one of them out.")
 
 
 def _composition(policy: Policy) -> Iterator[Remark]:
@@ -147,16 +147,16 @@ def _composition(policy: Policy) -> Iterator[Remark]:
             if unknown:
                 message = f"no publisher may vouch for {unknown[0]}"
                 fix = "Correct the name, or take the rule out."
-                yield _remark("composition.never", message, "composition", key, number, fix=fix)
+                yield remark("composition.never", message, "composition", key, number, fix=fix)
     yield from _pairs(asked.allowed_pairs, asked.conflicts)
     for number, group in enumerate(asked.conflicts):
         if asked.max_active is not None and len(group) > asked.max_active:
             message = f"max_active = {asked.max_active} allows no {len(group)} adapters at all"
-            yield _remark("composition.redundant", message, "composition", "conflicts", number)
+            yield remark("composition.redundant", message, "composition", "conflicts", number)
     most, each, total = asked.max_active, asked.max_weight, asked.max_total_weight
     if most is not None and each is not None and total is not None and most * each <= total:
         message = f"{most} adapters of at most {each:g} never weigh more than {total:g}"
-        yield _remark("composition.redundant", message, "composition", "max_total_weight")
+        yield remark("composition.redundant", message, "composition", "max_total_weight")
 
 
 def _pairs(allowed: tuple[tuple[str, ...], ...], conflicts: tuple[tuple[str, ...], ...]) -> Iterator[Remark]:
@@ -169,7 +169,3 @@ def _pairs(allowed: tuple[tuple[str, ...], ...], conflicts: tuple[tuple[str, ...
                 fix = "Take one of them out: a conflict always wins."
                 place: KeyPath = ("composition", "allowed_pairs", number)
                 yield Remark(code="composition.contradiction", message=message, at=place, fix=fix)
-
-
-def _remark(code: str, message: str, *at: str | int, fix: str | None = None) -> Remark:
-    return Remark(code=code, message=message, at=at, fix=fix)

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
 
+from skillwarrant_format.directory_reader import file_state
 from skillwarrant_format.errors import SkillwarrantError, Unavailable, UsageError, shown
 from skillwarrant_verify import trust
 from skillwarrant_verify.arguments import check_kind, path_of
@@ -229,7 +230,7 @@ def _foreign(error: BaseException) -> Unavailable:
 def _stamp(path: Path) -> object:
     """What changes when a file of the policy does: names, inodes, sizes, times. None where it cannot be told."""
     try:
-        return _state(path.stat()), *islice(_below(path), _MOST)
+        return file_state(path.stat()), *islice(_below(path), _MOST)
     except OSError:
         return None
 
@@ -239,8 +240,4 @@ def _below(path: Path) -> Iterator[tuple[object, ...]]:
         folders.sort()
         for name in sorted((*folders, *files)):
             found = Path(directory, name)
-            yield str(found), *_state(found.lstat())
-
-
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            yield str(found), *file_state(found.lstat())
