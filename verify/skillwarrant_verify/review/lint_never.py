@@ -101,7 +101,7 @@ def _kills_publisher(policy: Policy, one: Remark, found: Sequence[Remark]) -> bo
         return one.at[0] == "publishers"
     if one.code != "skills.never":
         return False
-    alike = {remark.at for remark in found if remark.code == one.code and remark.at[:2] == one.at[:2]}
+    alike = {other.at for other in found if other.code == one.code and other.at[:2] == one.at[:2]}
     return len(alike) == len(policy.publishers[int(one.at[1])].skills)
 
 
